@@ -1,0 +1,24 @@
+"""Shared settings: one torch thread (more only contend) and a headless plot backend."""
+
+import os
+
+# scikit-learn silently skips its array-API check without this; it must be set before scipy loads.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _global_rng_untouched():
+    """No test may pass because some other code happened to seed the global generator."""
+    import numpy as np
+
+    torch_state = torch.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()
+    yield
+    assert torch.equal(torch_state, torch.get_rng_state()), "torch's global generator was used"
+    assert np.array_equal(numpy_state, np.random.get_state()[1]), "numpy's global generator was used"
