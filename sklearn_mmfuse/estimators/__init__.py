@@ -1,1 +1,5 @@
-"""."""
+"""Estimators; `__all__` is the registry that the common tests and the documentation go through."""
+
+from sklearn_mmfuse.estimators._mro import MROClassifier, MRORegressor
+
+__all__ = ["MROClassifier", "MRORegressor"]

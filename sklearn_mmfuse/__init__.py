@@ -1,0 +1,16 @@
+"""Interpretable multimodal fusion as scikit-learn estimators."""
+
+from sklearn_mmfuse._data import MultimodalData
+from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse.estimators import MROClassifier, MRORegressor
+from sklearn_mmfuse.preprocessing import ModalityColumnTransformer
+
+__all__ = [
+    "Decomposition",
+    "MROClassifier",
+    "MRORegressor",
+    "ModalityColumnTransformer",
+    "MultimodalData",
+]
+
+__version__ = "0.1.0"

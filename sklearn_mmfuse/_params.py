@@ -1,0 +1,48 @@
+"""Constraints on constructor parameters; the only importer of scikit-learn's private validator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+__all__ = [
+    "FRACTION",
+    "NON_NEGATIVE",
+    "POSITIVE",
+    "POSITIVE_INT",
+    "PROBABILITY",
+    "at_least",
+    "choice",
+    "has_methods",
+    "validates_params",
+]
+
+POSITIVE_INT = Interval(Integral, 1, None, closed="left")
+NON_NEGATIVE = Interval(Real, 0, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+FRACTION = Interval(Real, 0, 1, closed="neither")
+PROBABILITY = Interval(Real, 0, 1, closed="left")
+
+
+def at_least(low: int) -> Interval:
+    """Return the constraint "an integer of at least `low`"."""
+    return Interval(Integral, low, None, closed="left")
+
+
+def choice(*options: str) -> StrOptions:
+    """Return the constraint "one of these strings"."""
+    return StrOptions(set(options))
+
+
+def has_methods(*names: str) -> HasMethods:
+    """Return the constraint "an object with these methods"."""
+    return HasMethods(list(names))
+
+
+def validates_params(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Check every constructor parameter before `fit` runs."""
+    return _fit_context(prefer_skip_nested_validation=True)(fit)

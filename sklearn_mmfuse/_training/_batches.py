@@ -1,0 +1,104 @@
+"""Rows as whole tensors, and the batches cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["BatchSampler", "Rows"]
+
+Batch = tuple[dict[str, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows: inputs, targets, weights, and what earlier nets already predict.
+
+    **Shape**: `X` `(n, d)` per modality; `y` and `weight` `(n,)`; `offset` `(E, n, C)` or None.
+    """
+
+    X: Mapping[str, Tensor]
+    y: Tensor
+    weight: Tensor
+    offset: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to(self, device: torch.device) -> Rows:
+        """Return these rows on a device."""
+        return self._map(lambda tensor, dim: tensor.to(device))
+
+    def take(self, rows: Tensor) -> Rows:
+        """Return the given rows, in the given order."""
+        return self._map(lambda tensor, dim: tensor.index_select(dim, rows))
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Return a contiguous piece, without a copy."""
+        return self._map(lambda tensor, dim: tensor.narrow(dim, start, stop - start))
+
+    def _map(self, function: Any) -> Rows:
+        return Rows(
+            X={name: function(block, 0) for name, block in self.X.items()},
+            y=function(self.y, 0),
+            weight=function(self.weight, 0),
+            offset=None if self.offset is None else function(self.offset, 1),
+        )
+
+
+class BatchSampler:
+    """Cuts rows into batches, anew each epoch; an epoch shuffles whole tensors once.
+
+    Parameters
+    ----------
+    rows : Rows
+        What to cut.
+    batch_size : int
+        A last batch of a single row joins the one before: it has no variance.
+    generator : torch.Generator or None
+        Shuffles and draws dropout masks; None keeps the order and draws nothing.
+    dropout : float
+        The probability that a hidden unit is dropped.
+    n_mask_units : int
+        Hidden units per row that a mask must cover, over all members.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        dropout: float = 0.0,
+        n_mask_units: int = 0,
+    ) -> None:
+        self.rows = rows
+        self.generator = generator
+        self.keep = 1.0 - dropout
+        self.n_mask_units = n_mask_units
+        starts = list(range(0, len(rows), batch_size))
+        if len(starts) > 1 and len(rows) - starts[-1] == 1:
+            starts.pop()
+        self.bounds = list(zip(starts, [*starts[1:], len(rows)], strict=True))
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = self.rows
+        if self.generator is not None and len(self.bounds) > 1:
+            order = torch.randperm(len(rows), generator=self.generator)
+            rows = rows.take(order.to(rows.y.device))
+        for start, stop in self.bounds:
+            piece = rows.slice(start, stop) if len(self.bounds) > 1 else rows
+            batch = {"X": piece.X, "weight": piece.weight, "offset": piece.offset}
+            yield {**batch, "mask": self._mask(stop - start)}, piece.y
+
+    def _mask(self, n_rows: int) -> Tensor | None:
+        if self.generator is None or self.keep == 1.0 or self.n_mask_units == 0:
+            return None
+        weight = self.rows.weight
+        mask = torch.empty(n_rows * self.n_mask_units, dtype=weight.dtype)
+        mask.bernoulli_(self.keep, generator=self.generator).div_(self.keep)
+        return mask.to(weight.device)

@@ -1,0 +1,69 @@
+"""Quiet early stopping, and the bridge to whoever wants to hear of epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+
+__all__ = ["BestEpoch", "EpochHook", "TrainingStopped"]
+
+
+class TrainingStopped(Exception):  # noqa: N818 - a signal, not an error
+    """Ends the training loop cleanly."""
+
+
+class BestEpoch(Callback):
+    """Keep the parameters of the epoch with the lowest validation loss, and stop when it is old.
+
+    skorch's `EarlyStopping` and `Checkpoint` print, or write files; this one does neither.
+
+    Parameters
+    ----------
+    patience : int
+        Stop after so many epochs without a better one.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget earlier trainings."""
+        self.best_epoch_, self.best_loss_ = 0, float("inf")
+        self.best_parameters_: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Compare the epoch that ended with the best one."""
+        loss, epoch = net.history[-1, "valid_loss"], len(net.history)
+        if loss < self.best_loss_:
+            self.best_epoch_, self.best_loss_ = epoch, loss
+            self.best_parameters_ = [p.clone() for p in net.module_.parameters()]
+        elif epoch - self.best_epoch_ >= self.patience:
+            raise TrainingStopped
+
+    @torch.no_grad()
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Put the best parameters back; nothing to do when not one epoch was completed."""
+        for parameter, best in zip(net.module_.parameters(), self.best_parameters_, strict=False):
+            parameter.copy_(best)
+
+
+class EpochHook(Callback):
+    """Call functions around every epoch; stop when the one at its end returns True."""
+
+    def __init__(self, begin: Callable[[], None], end: Callable[[], bool]) -> None:
+        self.begin = begin
+        self.end = end
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Announce the epoch."""
+        self.begin()
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Report the epoch."""
+        if self.end():
+            raise TrainingStopped

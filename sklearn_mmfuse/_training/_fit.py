@@ -1,0 +1,204 @@
+"""fit_network(): the one path on which every method is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_mmfuse._training._batches import BatchSampler, Rows
+from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
+from sklearn_mmfuse._training._net import FusionTrainer
+from sklearn_mmfuse.losses import Objective
+from sklearn_mmfuse.nets import FusionNet
+
+__all__ = ["TrainingOptions", "TrainingResult", "fit_network", "predict_network"]
+
+PREDICTION_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; every field is the estimator parameter of the same name."""
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    n_iter_no_change: int
+    max_grad_norm: float | None
+    device: torch.device
+    verbose: int = 0
+    net_params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainingResult:
+    """What happened: a row per epoch, the epoch whose weights were kept, an interruption."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    interrupted: bool = False
+
+
+def fit_network(
+    net: FusionNet,
+    train: Rows,
+    validation: Rows | None,
+    objective: Objective,
+    options: TrainingOptions,
+    *,
+    seed: int,
+    on_epoch: tuple[Callable[[], None], Callable[[], bool]] | None = None,
+) -> TrainingResult:
+    """Draw the parameters of `net` from `seed` and train it, part after part.
+
+    Nothing here draws from a global generator. With validation rows, the weights of the epoch with
+    the lowest validation loss are kept and training stops early.
+
+    Parameters
+    ----------
+    net : FusionNet
+        Changed in place; left on the CPU.
+    train, validation : Rows
+        Rows whose weights average to 1.
+    objective : Objective
+        What to minimize.
+    options : TrainingOptions
+        How.
+    seed : int
+        Member e of the net is drawn from `seed + e`.
+    on_epoch : pair of callables, optional
+        Called before and after every epoch; the latter returns True to stop.
+
+    Raises
+    ------
+    DivergedError
+        When a loss is no longer finite.
+    """
+    members = [torch.Generator().manual_seed(seed + e) for e in range(net.n_members)]
+    net.reset_parameters(members)
+    # A stream of its own: the order of rows must not depend on the number of parameters.
+    shuffler = torch.Generator().manual_seed((seed + 2**31) % 2**63)
+    net.to(options.device)
+    train = train.to(options.device)
+    validation = None if validation is None else validation.to(options.device)
+    result = TrainingResult()
+    try:
+        for position, part in enumerate(net.training_parts()):
+            if position:
+                train = _leave_rest(previous, train)
+                validation = None if validation is None else _leave_rest(previous, validation)
+            net.begin_part(position)
+            _fit_part(part, train, validation, objective, options, shuffler, on_epoch, result)
+            if result.interrupted:
+                break
+            previous = part
+    finally:
+        net.to(torch.device("cpu"))
+    return result
+
+
+def _leave_rest(trained: FusionNet, rows: Rows) -> Rows:
+    """Return the rows with the prediction of a trained part added to their offset."""
+    prediction = _raw(trained, rows.X)
+    offset = prediction if rows.offset is None else rows.offset + prediction
+    return replace(rows, offset=offset)
+
+
+@torch.no_grad()
+def _raw(net: FusionNet, X: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([net(batch).raw for batch in _batches(X)], dim=1)
+
+
+def _batches(X: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    n = len(next(iter(X.values())))
+    starts = range(0, n, PREDICTION_BATCH)
+    return [{name: x[s : s + PREDICTION_BATCH] for name, x in X.items()} for s in starts]
+
+
+def _fit_part(
+    part: FusionNet,
+    train: Rows,
+    validation: Rows | None,
+    objective: Objective,
+    options: TrainingOptions,
+    shuffler: torch.Generator,
+    on_epoch: tuple[Callable[[], None], Callable[[], bool]] | None,
+    result: TrainingResult,
+) -> None:
+    """Train one net and add what happened to `result`."""
+    best = BestEpoch(options.n_iter_no_change) if validation is not None else None
+    callbacks: list[Any] = [callback for callback in (best,) if callback is not None]
+    if on_epoch is not None:
+        callbacks.append(EpochHook(*on_epoch))
+    trainer = FusionTrainer(
+        part, objective, **_trainer_params(options, callbacks), max_grad_norm=options.max_grad_norm
+    )
+    samplers = (
+        BatchSampler(
+            train,
+            batch_size=options.batch_size,
+            generator=shuffler,
+            dropout=options.dropout,
+            n_mask_units=part.n_mask_units * part.n_members,
+        ),
+        None if validation is None else BatchSampler(validation, batch_size=PREDICTION_BATCH),
+    )
+    trainer.initialize()
+    trainer.notify("on_train_begin", X=None, y=None)
+    try:
+        trainer.fit_loop(samplers)
+    except TrainingStopped:
+        pass
+    except KeyboardInterrupt:
+        result.interrupted = True
+    trainer.notify("on_train_end", X=None, y=None)
+    done = len(result.history)
+    result.history.extend(_epochs(trainer, done))
+    result.best_epoch = done + best.best_epoch_ if best is not None else len(result.history)
+
+
+def _trainer_params(options: TrainingOptions, callbacks: list[Any]) -> dict[str, Any]:
+    """Return skorch's constructor parameters; the user's `net_params` win."""
+    user = dict(options.net_params)
+    params: dict[str, Any] = {
+        "lr": options.learning_rate,
+        "max_epochs": options.max_epochs,
+        "device": options.device,
+        "verbose": options.verbose,
+        "callbacks": callbacks + list(user.pop("callbacks", None) or []),
+    }
+    if "optimizer" not in user:
+        params |= {
+            "optimizer": torch.optim.AdamW,
+            "optimizer__weight_decay": options.weight_decay,
+            "optimizer__fused": True,
+            "optimizer__param_groups": [("*bias*", {"weight_decay": 0.0})],
+        }
+    return params | user
+
+
+def _epochs(trainer: FusionTrainer, done: int) -> list[dict[str, Any]]:
+    """Return completed epochs as plain rows, numbered on from `done`."""
+    kept = ("train_loss", "valid_loss", "dur")
+    return [
+        {"epoch": done + row["epoch"], **{key: row[key] for key in kept if key in row}}
+        for row in trainer.history
+        if "train_loss" in row
+    ]
+
+
+@torch.no_grad()
+def predict_network(
+    net: FusionNet, X: Mapping[str, Tensor]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the terms `(E, n, T, C)`, in the order of `net.terms`, and the bias `(E, C)`."""
+    outputs = [net(batch) for batch in _batches(X)]
+    pieces = [torch.stack([out.terms[term] for term in net.terms], dim=2) for out in outputs]
+    return torch.cat(pieces, dim=1).double().numpy(), outputs[0].bias.double().numpy()

@@ -1,0 +1,117 @@
+"""Which rows early stopping watches: explicit, by person, by class, or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+__all__ = ["validation_split"]
+
+Indices = NDArray[np.intp]
+Split = tuple[Indices, Indices]
+
+
+def validation_split(
+    fraction: Any,
+    *,
+    X: Any,
+    y: NDArray[np.generic],
+    groups: NDArray[np.generic] | None,
+    classification: bool,
+    random_state: np.random.RandomState,
+) -> Split:
+    """Return training and validation rows.
+
+    No group is ever on both sides, and no class is missing from the training rows when a split
+    that keeps it there exists.
+
+    Parameters
+    ----------
+    fraction : float or splitter
+        The share of rows (of groups, when there are some) to watch; or a scikit-learn splitter or
+        an iterable of `(train, validation)` pairs, whose first split is taken.
+    X : object
+        Handed to the splitter.
+    y : ndarray of shape (n,)
+        Targets; class numbers in classification.
+    groups : ndarray of shape (n,) or None
+        The person, or whatever else must not be on both sides.
+    classification : bool
+        Stratify by `y`.
+    random_state : RandomState
+        Draws the split.
+
+    Raises
+    ------
+    ValueError
+        When there is a single group, or a split leaves either side empty or shares a group.
+    """
+    if isinstance(fraction, float):
+        splits = _own_splits(fraction, y, groups, classification, random_state)
+    elif hasattr(fraction, "split"):
+        splits = fraction.split(X, y, groups)
+    else:
+        splits = iter(fraction)
+    train, validation = _first_complete(splits, y, classification)
+    _check_sides(train, validation, groups)
+    return train, validation
+
+
+def _own_splits(
+    fraction: float,
+    y: NDArray[np.generic],
+    groups: NDArray[np.generic] | None,
+    classification: bool,
+    random_state: np.random.RandomState,
+) -> Iterator[Split]:
+    """Yield candidate splits, in random order; every row is watched in one of them."""
+    n_units = len(y) if groups is None else len(np.unique(groups))
+    if n_units < 2:
+        raise ValueError(
+            "Early stopping watches the rows of other groups, but `groups` has a single value; "
+            "pass more groups, no groups, or early_stopping=False."
+        )
+    n_splits = int(np.clip(round(1.0 / fraction), 2, n_units))
+    options = {"n_splits": n_splits, "shuffle": True, "random_state": random_state}
+    # A class with fewer rows than splits cannot be stratified.
+    stratify = classification and np.unique(y, return_counts=True)[1].min() >= n_splits
+    if groups is None:
+        splitter = StratifiedKFold(**options) if stratify else KFold(**options)
+    else:
+        splitter = StratifiedGroupKFold(**options) if stratify else GroupKFold(**options)
+    yield from splitter.split(np.zeros(len(y)), y, groups)
+
+
+def _first_complete(
+    splits: Iterable[Split], y: NDArray[np.generic], classification: bool
+) -> Split:
+    """Return the first split whose training rows hold every class, else the first."""
+    first: Split | None = None
+    n_classes = len(np.unique(y)) if classification else 0
+    for train, validation in splits:
+        train, validation = np.asarray(train, dtype=np.intp), np.asarray(validation, dtype=np.intp)
+        if not classification or len(np.unique(y[train])) == n_classes:
+            return train, validation
+        first = first or (train, validation)
+    if first is None:
+        raise ValueError("validation_fraction yields no split; it must yield at least one.")
+    return first
+
+
+def _check_sides(
+    train: Indices, validation: Indices, groups: NDArray[np.generic] | None
+) -> None:
+    if len(train) == 0 or len(validation) == 0:
+        raise ValueError(
+            f"Early stopping needs rows on both sides; validation_fraction gives {len(train)} "
+            f"for training and {len(validation)} for validation."
+        )
+    if groups is not None and np.isin(groups[validation], groups[train]).any():
+        raise ValueError(
+            "The split of validation_fraction puts a group on both sides; use a splitter that "
+            "respects groups, such as GroupShuffleSplit."
+        )

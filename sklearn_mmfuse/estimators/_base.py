@@ -1,0 +1,533 @@
+"""The plumbing of every estimator: checked data in, a trained net, a decomposition out.
+
+Think twice before adding to this class: what one method needs belongs into that method's file.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils import Tags, check_consistent_length
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse._params import (
+    FRACTION,
+    NON_NEGATIVE,
+    POSITIVE,
+    POSITIVE_INT,
+    PROBABILITY,
+    choice,
+    has_methods,
+    validates_params,
+)
+from sklearn_mmfuse._terms import Term
+from sklearn_mmfuse._training import (
+    DivergedError,
+    Rows,
+    TrainingOptions,
+    TrainingResult,
+    fit_network,
+    predict_network,
+    validation_split,
+)
+from sklearn_mmfuse._validation import check_groups, check_modalities
+from sklearn_mmfuse.losses import BaseLoss, Objective
+from sklearn_mmfuse.nets import FusionNet
+
+__all__ = ["BaseFusionEstimator"]
+
+FloatArray = NDArray[np.float64]
+Blocks = dict[str, NDArray[np.floating[Any]]]
+
+# Below this many samples a validation split costs more than early stopping gives.
+EARLY_STOPPING_MIN_SAMPLES = 500
+AUTO_BATCH_SIZE = 128
+
+
+class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
+    """Base class of all estimators; a leaf adds its signature, its terms and its net."""
+
+    # With metadata routing on, `groups` reach `fit` without being asked for.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "modalities": [None, list, dict],
+        "hidden_layer_sizes": ["array-like"],
+        "activation": [choice("relu", "gelu", "silu", "tanh")],
+        "dropout": [PROBABILITY],
+        "input_scaling": [choice("standard", "clip"), None],
+        "learning_rate": [POSITIVE],
+        "weight_decay": [NON_NEGATIVE],
+        "batch_size": [POSITIVE_INT, choice("auto")],
+        "max_epochs": [POSITIVE_INT],
+        "early_stopping": ["boolean", choice("auto")],
+        "validation_fraction": [FRACTION, has_methods("split"), list, tuple],
+        "n_iter_no_change": [POSITIVE_INT],
+        "max_grad_norm": [POSITIVE, None],
+        "dtype": [choice("float32", "float64")],
+        "device": [str],
+        "net_params": [dict, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        modalities: list[str] | dict[str, Any] | None,
+        hidden_layer_sizes: tuple[int, ...],
+        activation: str,
+        dropout: float,
+        input_scaling: str | None,
+        learning_rate: float,
+        weight_decay: float,
+        batch_size: int | str,
+        max_epochs: int,
+        early_stopping: bool | str,
+        validation_fraction: Any,
+        n_iter_no_change: int,
+        max_grad_norm: float | None,
+        dtype: str,
+        device: str,
+        net_params: dict[str, Any] | None,
+        random_state: Any,
+        verbose: int,
+    ) -> None:
+        self.modalities = modalities
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.input_scaling = input_scaling
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.max_grad_norm = max_grad_norm
+        self.dtype = dtype
+        self.device = device
+        self.net_params = net_params
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # What a leaf or a target mixin provides ------------------------------------------------------
+
+    def _make_terms(self) -> tuple[Term, ...]:
+        """Return the terms, enumerated in the order of `modality_names_in_`."""
+        raise NotImplementedError
+
+    def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
+        """Return what `_build_net` needs; kept, so that a pickle can rebuild the net."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _build_net(config: Mapping[str, Any]) -> FusionNet:
+        """Return an untrained net."""
+        raise NotImplementedError
+
+    def _encode_target(self, y: Any) -> FloatArray:
+        """Check `y` and return it as numbers."""
+        raise NotImplementedError
+
+    def _weigh_target(self, target: FloatArray, weight: FloatArray) -> FloatArray:
+        """Return the sample weights with what the target adds to them."""
+        return weight
+
+    def _target_scaling(self, target: FloatArray, weight: FloatArray) -> tuple[float, float]:
+        """Return the mean and the scale by which the target is standardized."""
+        return 0.0, 1.0
+
+    def _make_loss(self) -> BaseLoss:
+        """Return the per-sample loss."""
+        raise NotImplementedError
+
+    def _output_names(self) -> list[Any]:
+        """Return a name per raw output."""
+        raise NotImplementedError
+
+    # Fitting -------------------------------------------------------------------------------------
+
+    @validates_params
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : MultimodalData, mapping, data frame or array
+            The modalities of n samples; see the README, "What X may be".
+        y : array-like of shape (n,)
+            The target.
+        sample_weight : array-like of shape (n,), optional
+            Non-negative weights of the loss.
+        groups : array-like of shape (n,), optional
+            The person each sample belongs to: early stopping then watches other persons than those
+            trained on.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When an input is not as described; the message says what to do.
+        FloatingPointError
+            When the loss stops being a finite number.
+        """
+        vars(self).pop("module_", None)  # a failed refit must not look fitted
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        blocks = check_modalities(self, X, reset=True, dtype=np.dtype(self.dtype))
+        names = sorted(blocks)  # the net must not depend on the order of the modalities
+        n_samples = len(blocks[names[0]])
+        self._say_what_one_modality_means()
+        self.terms_ = self._make_terms()
+        target = self._encode_target(y)
+        check_consistent_length(blocks[names[0]], target)
+        weight = _check_sample_weight(
+            sample_weight, blocks[names[0]], dtype=np.float64, ensure_non_negative=True
+        )
+        weight = self._weigh_target(target, weight)
+        groups = check_groups(groups, n_samples)
+
+        rng = self._random_state()
+        train, validation = self._split(X, target, weight, groups, rng)
+        self._target_mean, self._target_scale = self._target_scaling(target[train], weight[train])
+        loss = self._make_loss()
+        self._link = loss.link
+        in_features = {name: self._width(name, blocks[name]) for name in names}
+        self._config = self._net_config(in_features, len(self._output_names()))
+        net = self._new_net()
+        self._prepare(net, blocks, target, weight, train, loss)
+        result = self._train(
+            net,
+            self._rows(blocks, target, weight, train),
+            None if validation is None else self._rows(blocks, target, weight, validation),
+            Objective(loss),
+            seed=int(rng.randint(2**31 - 1)),
+            data=(X, y),
+        )
+        self._finish(net, result, blocks, weight, getattr(X, "index", None))
+        return self
+
+    def _random_state(self) -> np.random.RandomState:
+        """Return the generator of this fit; without a seed one of its own, never the global one."""
+        if isinstance(self.random_state, np.random.RandomState):
+            return self.random_state
+        return np.random.RandomState(self.random_state)
+
+    def _say_what_one_modality_means(self) -> None:
+        # An explicit `modalities=["text"]` is an ablation, and the validation has already warned
+        # about data without names.
+        if len(self.modality_names_in_) == 1 and self.modalities is None:
+            name = self.modality_names_in_[0]
+            if name != "X":
+                warnings.warn(
+                    f"X has one modality, {name!r}: there is nothing to fuse, and every "
+                    f"contribution will be that of {name!r}.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+
+    @staticmethod
+    def _width(name: str, block: NDArray[Any]) -> int:
+        if block.ndim != 2:
+            raise ValueError(
+                f"Modality {name!r} has shape {block.shape}, but this estimator reads feature "
+                "vectors, (n_samples, n_features); summarize its time steps or pixels first."
+            )
+        return int(block.shape[1])
+
+    def _split(
+        self,
+        X: Any,
+        target: FloatArray,
+        weight: FloatArray,
+        groups: NDArray[Any] | None,
+        rng: np.random.RandomState,
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
+        """Return training and validation rows; rows without weight are in neither."""
+        weighted = np.flatnonzero(weight)
+        explicit = not isinstance(self.validation_fraction, float)
+        if self.early_stopping == "auto":
+            watch = explicit or len(weighted) >= EARLY_STOPPING_MIN_SAMPLES
+        else:
+            watch = bool(self.early_stopping)
+        if not watch:
+            return weighted, None
+        # A splitter of the user's speaks of the rows that the user passed.
+        rows = np.arange(len(weight)) if explicit else weighted
+        train, validation = validation_split(
+            self.validation_fraction,
+            X=X,
+            y=target[rows],
+            groups=None if groups is None else groups[rows],
+            classification=self._estimator_type == "classifier",
+            random_state=rng,
+        )
+        train, validation = rows[train], rows[validation]
+        return train[weight[train] > 0], validation[weight[validation] > 0]
+
+    def _new_net(self) -> FusionNet:
+        return self._build_net(self._config).to(getattr(torch, self._dtype))
+
+    @property
+    def _dtype(self) -> str:
+        return str(self._config["dtype"])
+
+    def _prepare(
+        self,
+        net: FusionNet,
+        blocks: Blocks,
+        target: FloatArray,
+        weight: FloatArray,
+        rows: NDArray[np.intp],
+        loss: BaseLoss,
+    ) -> None:
+        """Give the net its input statistics and its constant fit, from the training rows."""
+        statistics = {}
+        for name in net.in_features:
+            block = blocks[name][rows].astype(np.float64)
+            mean = np.average(block, axis=0, weights=weight[rows])
+            std = np.sqrt(np.average((block - mean) ** 2, axis=0, weights=weight[rows]))
+            # Rounding leaves a constant column a spread of its last digit.
+            std[std <= 10 * np.finfo(block.dtype).eps * np.abs(mean)] = 0.0
+            statistics[name] = (torch.from_numpy(mean), torch.from_numpy(std))
+        net.set_input_statistics(statistics)
+        first = net.training_parts()[0]
+        intercept = loss.intercept(target[rows], weight[rows], net.n_outputs)
+        first.bias.copy_(torch.as_tensor(intercept))
+
+    def _rows(
+        self, blocks: Blocks, target: FloatArray, weight: FloatArray, rows: NDArray[np.intp]
+    ) -> Rows:
+        """Return rows as tensors, weights averaging to 1."""
+        dtype = getattr(torch, self._dtype)
+        scaled = (target[rows] - self._target_mean) / self._target_scale
+        share = weight[rows] / weight[rows].mean()
+        return Rows(
+            X={name: torch.from_numpy(blocks[name][rows]) for name in sorted(blocks)},
+            y=torch.tensor(scaled, dtype=dtype),
+            weight=torch.tensor(share, dtype=dtype),
+        )
+
+    def _training_options(self, n_rows: int) -> TrainingOptions:
+        size = AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+        cuda = torch.cuda.is_available()
+        device = ("cuda" if cuda else "cpu") if self.device == "auto" else self.device
+        return TrainingOptions(
+            max_epochs=self.max_epochs,
+            batch_size=min(int(size), n_rows),
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            dropout=self.dropout,
+            n_iter_no_change=self.n_iter_no_change,
+            max_grad_norm=self.max_grad_norm,
+            device=torch.device(device),
+            verbose=int(self.verbose),
+            net_params=self.net_params or {},
+        )
+
+    def _train(
+        self,
+        net: FusionNet,
+        train: Rows,
+        validation: Rows | None,
+        objective: Objective,
+        *,
+        seed: int,
+        data: tuple[Any, Any],
+    ) -> TrainingResult:
+        """Train inside scikit-learn's callback contexts and explain a failure."""
+        X, y = data
+        options = self._training_options(len(train))
+        context = self._init_callback_context(
+            max_subtasks=options.max_epochs * len(net.training_parts())
+        )
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        epochs: list[Any] = []
+
+        def begin() -> None:
+            epochs.append(context.subcontext(task_name="epoch"))
+            epochs[-1].call_on_fit_task_begin(estimator=self, X=X, y=y)
+
+        def end() -> bool:
+            return bool(
+                epochs[-1].call_on_fit_task_end(
+                    estimator=self,
+                    X=X,
+                    y=y,
+                    reconstruction_attributes=lambda: self._as_if_fitted(net),
+                )
+            )
+
+        hooks = (begin, end) if getattr(self, "_skl_callbacks", None) else None
+        try:
+            result = fit_network(
+                net, train, validation, objective, options, seed=seed, on_epoch=hooks
+            )
+        except DivergedError as error:
+            raise DivergedError(
+                f"Training diverged: {error}. Try a smaller learning_rate (now "
+                f"{self.learning_rate:g}), input_scaling='clip' against outliers, or "
+                "max_grad_norm=1.0."
+            ) from None
+        if result.interrupted and not result.history:
+            raise KeyboardInterrupt
+        if result.interrupted:
+            warnings.warn(
+                f"Training was interrupted in epoch {len(result.history) + 1}; the model of epoch "
+                f"{result.best_epoch} is kept.",
+                UserWarning,
+                stacklevel=4,
+            )
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes=lambda: self._as_if_fitted(net)
+        )
+        return result
+
+    def _as_if_fitted(self, net: FusionNet) -> dict[str, Any]:
+        shape = (len(self.terms_), net.n_outputs)
+        return {"module_": net, "_term_means": np.zeros(shape)}
+
+    def _finish(
+        self,
+        net: FusionNet,
+        result: TrainingResult,
+        blocks: Blocks,
+        weight: FloatArray,
+        index: Any,
+    ) -> None:
+        """Set the fitted attributes; from here on the estimator is fitted."""
+        self._term_means = np.zeros((len(self.terms_), net.n_outputs))
+        self.history_ = result.history
+        self.n_iter_ = len(result.history)
+        self.best_epoch_ = result.best_epoch
+        parts = self._decompose_blocks(net, blocks)
+        self._term_means = np.average(parts.values, axis=0, weights=weight)
+        parts = parts.center(weight)
+        self.relevance_scores_ = self._relevance_scores(parts, weight)
+        self.unique_contributions_ = self._unique_contributions(parts, index)
+        self.module_ = net
+
+    def _relevance_scores(self, parts: Decomposition, weight: FloatArray) -> pd.Series:
+        """Return the mean absolute centered contribution of each term, adding up to 1."""
+        size = np.average(np.abs(parts.values).mean(axis=2), axis=0, weights=weight)
+        total = size.sum()
+        return pd.Series(
+            size / total if total > 0 else size,
+            index=pd.Index([str(term) for term in parts.terms], name="term"),
+            name="relevance",
+        )
+
+    def _unique_contributions(self, parts: Decomposition, index: Any) -> pd.DataFrame:
+        """Return what each modality contributes alone, a row per training sample."""
+        single = [i for i, term in enumerate(parts.terms) if term.order == 1]
+        alone = Decomposition(
+            parts.values[:, single],
+            parts.bias,
+            [parts.terms[i] for i in single],
+            parts.link,
+            parts.outputs,
+        )
+        frame = alone.to_frame(index if isinstance(index, pd.Index) else None)
+        if isinstance(frame.columns, pd.MultiIndex):
+            return frame.drop(columns="bias", level="term")
+        return frame.drop(columns="bias")
+
+    # Predicting ----------------------------------------------------------------------------------
+
+    def decompose(self, X: Any) -> Decomposition:
+        """Split predictions into one contribution per term.
+
+        The contributions and the bias add up to the raw prediction exactly. Contributions are
+        centered over the training rows (a term's mean is part of the bias) and, with several
+        classes, over the classes: a softmax does not see what all logits share.
+
+        Parameters
+        ----------
+        X : MultimodalData, mapping, data frame or array
+            Samples in any form that names the modalities seen in `fit`.
+
+        Returns
+        -------
+        parts : Decomposition
+            Contributions of shape (n_samples, n_terms, n_outputs): in the units of `y` in
+            regression, in log-odds of `classes_[1]` in binary and in logits in multiclass
+            classification.
+        """
+        check_is_fitted(self)
+        blocks = check_modalities(self, X, reset=False, dtype=np.dtype(self._dtype))
+        return self._decompose_blocks(self.module_, blocks)
+
+    def _decompose_blocks(self, net: FusionNet, blocks: Blocks) -> Decomposition:
+        tensors = {}
+        for name in net.in_features:
+            block = blocks[name]
+            # Memory-mapped blocks are read-only, about which torch would warn.
+            tensors[name] = torch.from_numpy(block if block.flags.writeable else block.copy())
+        values, bias = predict_network(net, tensors)
+        position = {term: i for i, term in enumerate(net.terms)}
+        order = [position[term] for term in self.terms_]
+        values, bias = values.mean(axis=0)[:, order], bias.mean(axis=0)
+        if self._link == "softmax":
+            values = values - values.mean(axis=2, keepdims=True)
+            bias = bias - bias.mean()
+        return Decomposition(
+            values * self._target_scale - self._term_means,
+            bias * self._target_scale + self._target_mean + self._term_means.sum(axis=0),
+            self.terms_,
+            self._link,
+            self._output_names(),
+        )
+
+    @property
+    def modality_names_(self) -> list[str]:
+        """The modalities seen in `fit`, in their order there."""
+        if not hasattr(self, "modality_names_in_"):
+            raise AttributeError(f"This {type(self).__name__} has not seen any modalities yet.")
+        return [str(name) for name in self.modality_names_in_]
+
+    # Persistence and scikit-learn's protocols ----------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.dict = True
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = True
+        tags.non_deterministic = False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Numpy arrays alone: small, and readable without torch's or skorch's classes.
+        state = dict(super().__getstate__())
+        if "module_" in state:
+            weights = state.pop("module_").state_dict()
+            state["_weights"] = {key: value.numpy() for key, value in weights.items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is not None:
+            net = self._new_net()
+            net.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
+            self.module_ = net

@@ -1,0 +1,82 @@
+"""The documentation of what all estimators share, written once."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+__all__ = ["documents_common"]
+
+Class = TypeVar("Class", bound=type)
+
+PARAMETERS = """\
+modalities : list of str or dict of str to selector, default=None
+        Which modalities to use, and in what order; or, for arrays and frames without names, which
+        columns make up each modality (every selector kind of `ColumnTransformer`). None takes all
+        that `X` names.
+    hidden_layer_sizes : tuple of int, default=(64,)
+        Widths of the hidden layers of every perceptron; `()` makes them linear.
+    activation : {"relu", "gelu", "silu", "tanh"}, default="relu"
+        Applied after each hidden layer.
+    dropout : float, default=0.0
+        The probability with which a hidden unit is dropped in a training step.
+    input_scaling : {"standard", "clip", None}, default="standard"
+        Standardize every feature by its mean and standard deviation over the training rows; "clip"
+        also clips at 3 standard deviations.
+    learning_rate : float, default=1e-3
+        Step size of AdamW.
+    weight_decay : float, default=1e-4
+        Decoupled weight decay of AdamW; biases are not decayed.
+    batch_size : int or "auto", default="auto"
+        Rows per step; "auto" is 128, or all rows when there are fewer.
+    max_epochs : int, default=200
+        Passes over the training rows.
+    early_stopping : bool or "auto", default="auto"
+        Watch the loss on validation rows, stop when it no longer falls and keep the weights of the
+        best epoch. "auto" does so from 500 samples on, or when `validation_fraction` names the
+        rows.
+    validation_fraction : float or splitter, default=0.1
+        The share of rows to watch: stratified by class, and whole groups when `fit` receives
+        `groups`. Or a scikit-learn splitter, or a list of `(train, validation)` pairs, whose first
+        split is taken (`PredefinedSplit` names rows explicitly).
+    n_iter_no_change : int, default=20
+        Epochs without a better one before training stops early.
+    max_grad_norm : float or None, default=5.0
+        Gradients with a larger norm are scaled down to it.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the net.
+    device : str, default="auto"
+        Where to train: "auto" takes a GPU when there is one. Predictions are made on the CPU.
+    net_params : dict, default=None
+        Passed to the skorch `NeuralNet` that trains (callbacks, optimizer, ...).
+    random_state : int, RandomState or None, default=None
+        Covers initial weights, the order of rows, dropout and the validation split. Global
+        generators are never touched; None takes fresh entropy.
+    verbose : int, default=0
+        1 prints a line per epoch. See also `set_callbacks(ProgressBar())`."""
+
+ATTRIBUTES = """\
+relevance_scores_ : Series
+        Per term, the mean absolute contribution over the training rows (and outputs), scaled to
+        add up to 1. Contributions are centered, so a constant has no relevance.
+    unique_contributions_ : DataFrame
+        What each modality contributes alone to each training row, centered; with several outputs
+        the columns are `(output, modality)`.
+    terms_ : tuple of Term
+        The addends of a prediction.
+    modality_names_ : list of str
+        The modalities seen in `fit`.
+    module_ : torch.nn.Module
+        The trained net, on the CPU.
+    history_ : list of dict
+        Losses and duration of every epoch.
+    n_iter_ : int
+        Epochs trained.
+    best_epoch_ : int
+        The epoch (from 1) whose weights were kept."""
+
+
+def documents_common(cls: Class) -> Class:
+    """Put the shared parameters and attributes where the class's docstring asks for them."""
+    doc = cls.__doc__ or ""
+    cls.__doc__ = doc.replace("{parameters}", PARAMETERS).replace("{attributes}", ATTRIBUTES)
+    return cls

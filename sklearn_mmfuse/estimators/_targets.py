@@ -1,0 +1,168 @@
+"""Classes and numbers: how a target is encoded, and how raw predictions are reported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import Tags, assert_all_finite, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from sklearn_mmfuse.losses import (
+    AbsoluteError,
+    BaseLoss,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    SquaredError,
+)
+
+__all__ = ["FusionClassifierMixin", "FusionRegressorMixin"]
+
+FloatArray = NDArray[np.float64]
+REGRESSION_LOSSES: dict[str, type[BaseLoss]] = {
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+}
+
+
+def _as_numpy(y: Any) -> Any:
+    """Bring a torch tensor to the CPU; scikit-learn's checks do the rest."""
+    return y.detach().cpu().numpy() if hasattr(y, "detach") else y
+
+
+class FusionClassifierMixin(ClassifierMixin):
+    """Two or more classes; one logit for two classes, one per class otherwise."""
+
+    class_weight: Any
+
+    def _encode_target(self, y: Any) -> FloatArray:
+        y = column_or_1d(_as_numpy(y), warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        encoder = LabelEncoder().fit(y)
+        if len(encoder.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes, but only one class "
+                f"is present: 1 class, {encoder.classes_[0]!r}."
+            )
+        self.classes_ = encoder.classes_
+        return encoder.transform(y).astype(np.float64)
+
+    def _weigh_target(self, target: FloatArray, weight: FloatArray) -> FloatArray:
+        present = np.unique(target[weight > 0])
+        if len(present) < 2:
+            raise ValueError(
+                "After dropping samples of weight zero only one class is present: 1 class, "
+                f"{self.classes_[int(present[0])]!r}; at least 2 classes are needed."
+            )
+        if self.class_weight is None:
+            return weight
+        labels = self.classes_[target.astype(np.intp)]
+        return weight * compute_sample_weight(self.class_weight, labels)
+
+    def _make_loss(self) -> BaseLoss:
+        return BinaryCrossEntropy() if len(self.classes_) == 2 else CrossEntropy()
+
+    def _output_names(self) -> list[Any]:
+        return [self.classes_[1]] if len(self.classes_) == 2 else list(self.classes_)
+
+    def decision_function(self, X: Any) -> FloatArray:
+        """Return the raw prediction.
+
+        Parameters
+        ----------
+        X : MultimodalData, mapping, data frame or array
+            Samples.
+
+        Returns
+        -------
+        raw : ndarray of shape (n,) or (n, n_classes)
+            Log-odds of `classes_[1]` with two classes, one logit per class otherwise.
+        """
+        raw: FloatArray = self.decompose(X).sum()  # type: ignore[attr-defined]
+        return raw[:, 0] if raw.shape[1] == 1 else raw
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Return class probabilities, columns in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : MultimodalData, mapping, data frame or array
+            Samples.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, n_classes)
+            Rows add up to 1.
+        """
+        probabilities: FloatArray = self.decompose(X).predict()  # type: ignore[attr-defined]
+        return probabilities
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable class.
+
+        Parameters
+        ----------
+        X : MultimodalData, mapping, data frame or array
+            Samples.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+            Values of `classes_`.
+        """
+        probabilities = self.predict_proba(X)  # first: it checks that the estimator is fitted
+        return np.asarray(self.classes_[np.argmax(probabilities, axis=1)])
+
+
+class FusionRegressorMixin(RegressorMixin):
+    """One number per sample; standardized for training, reported in its own units."""
+
+    loss: str
+
+    def _encode_target(self, y: Any) -> FloatArray:
+        y = column_or_1d(_as_numpy(y), warn=True)
+        if y.dtype.kind not in "biuf":
+            try:
+                y = y.astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{type(self).__name__} predicts numbers, but y has dtype {y.dtype}; for class "
+                    "labels use the classifier of the same method."
+                ) from error
+        assert_all_finite(y, input_name="y")
+        return y.astype(np.float64)
+
+    def _target_scaling(self, target: FloatArray, weight: FloatArray) -> tuple[float, float]:
+        mean = float(np.average(target, weights=weight))
+        scale = float(np.sqrt(np.average((target - mean) ** 2, weights=weight)))
+        return mean, scale if scale > 0 else 1.0
+
+    def _make_loss(self) -> BaseLoss:
+        return REGRESSION_LOSSES[self.loss]()
+
+    def _output_names(self) -> list[Any]:
+        return ["y"]
+
+    def predict(self, X: Any) -> FloatArray:
+        """Return predictions in the units of `y`.
+
+        Parameters
+        ----------
+        X : MultimodalData, mapping, data frame or array
+            Samples.
+
+        Returns
+        -------
+        predictions : ndarray of shape (n,)
+            One number per sample.
+        """
+        predictions: FloatArray = self.decompose(X).predict()[:, 0]  # type: ignore[attr-defined]
+        return predictions
+
+    def __sklearn_tags__(self) -> Tags:
+        return super().__sklearn_tags__()

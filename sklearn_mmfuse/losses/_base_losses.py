@@ -1,0 +1,89 @@
+"""Per-sample losses; each has a link, knows its constant fit, and nothing else."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import logit
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["AbsoluteError", "BaseLoss", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"]
+
+FloatArray = NDArray[np.floating]
+
+
+class BaseLoss(Protocol):
+    """A loss of raw predictions `(E, B, C)` against targets `(B,)` or `(E, B)`."""
+
+    link: ClassVar[str]
+
+    def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every row, `(E, B)`."""
+        ...
+
+    def intercept(self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int) -> FloatArray:
+        """Return the constant raw prediction `(C,)` that fits weighted targets best."""
+        ...
+
+
+class _RegressionLoss:
+    link: ClassVar[str] = "identity"
+
+    def intercept(self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int) -> FloatArray:
+        """Return zero: targets come standardized."""
+        return np.zeros(n_outputs)
+
+
+class SquaredError(_RegressionLoss):
+    """`(raw - target)^2 / 2`."""
+
+    def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every row, `(E, B)`."""
+        return 0.5 * (raw.squeeze(-1) - target).square()
+
+
+class AbsoluteError(_RegressionLoss):
+    """`|raw - target|`, the paper's regression loss."""
+
+    def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every row, `(E, B)`."""
+        return (raw.squeeze(-1) - target).abs()
+
+
+class BinaryCrossEntropy:
+    """Cross-entropy of one logit against targets 0 and 1."""
+
+    link: ClassVar[str] = "logit"
+
+    def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every row, `(E, B)`."""
+        raw = raw.squeeze(-1)
+        return F.softplus(raw) - target * raw
+
+    def intercept(self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int) -> FloatArray:
+        """Return the logit of the weighted share of ones."""
+        share = np.average(target.astype(np.float64), weights=weight)
+        return np.full(n_outputs, logit(np.clip(share, 1e-6, 1 - 1e-6)))
+
+
+class CrossEntropy:
+    """Cross-entropy of C logits against class numbers."""
+
+    link: ClassVar[str] = "softmax"
+
+    def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every row, `(E, B)`."""
+        log_probability = F.log_softmax(raw, dim=-1)
+        index = target.long().expand(raw.shape[:-1]).unsqueeze(-1)
+        return -torch.take_along_dim(log_probability, index, dim=-1).squeeze(-1)
+
+    def intercept(self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int) -> FloatArray:
+        """Return the logarithms of the weighted class shares, centered."""
+        share = np.bincount(target.astype(np.intp), weights=weight, minlength=n_outputs)
+        # A class whose rows all weigh nothing keeps a finite, very unlikely start.
+        log_share = np.log(np.maximum(share / weight.sum(), 1e-6))
+        return np.asarray(log_share - log_share.mean())

@@ -1,0 +1,108 @@
+"""The base of every net: what training and the estimators may ask of one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_mmfuse._terms import Term
+from sklearn_mmfuse.nets._layers import InputScaling
+from sklearn_mmfuse.nets._output import FusionOutput
+
+__all__ = ["FusionNet"]
+
+
+class FusionNet(nn.Module, ABC):
+    """A batch of modalities in, a :class:`FusionOutput` out, for E members at once.
+
+    A forward pass is a function of parameters, buffers and its arguments alone: no generator is
+    drawn from (dropout masks come in as data) and no buffer changes.
+
+    Parameters
+    ----------
+    in_features : mapping of str to int
+        The width of each modality.
+    terms : sequence of Term
+        The addends, sorted by order.
+    n_outputs, n_members : int
+        C raw outputs; E nets side by side.
+    input_scaling : {"standard", "clip", None}
+        What is done to the inputs first; "clip" also clips at 3 standard deviations.
+    """
+
+    bias: Tensor
+
+    def __init__(
+        self,
+        *,
+        in_features: Mapping[str, int],
+        terms: Sequence[Term],
+        n_outputs: int,
+        n_members: int,
+        input_scaling: str | None,
+    ) -> None:
+        super().__init__()
+        self.in_features = dict(in_features)
+        self.terms = tuple(terms)
+        self.register_buffer("bias", torch.zeros(n_members, n_outputs))
+        clip = 3.0 if input_scaling == "clip" else None
+        self.scalings = nn.ModuleList(
+            InputScaling(n_members=n_members, n_features=width, clip=clip)
+            for width in (self.in_features.values() if input_scaling else ())
+        )
+
+    @property
+    def n_members(self) -> int:
+        """E, the nets side by side."""
+        return self.bias.shape[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """C, the raw outputs."""
+        return self.bias.shape[1]
+
+    @property
+    @abstractmethod
+    def n_mask_units(self) -> int:
+        """Hidden units per member and row that a dropout mask must cover."""
+
+    @abstractmethod
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw fresh parameters; member e draws from `generators[e]` alone."""
+
+    @abstractmethod
+    def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
+        """Return the terms of a batch.
+
+        **Shape**: each modality `(B, d)` (the same rows for every member) or `(E, B, d)`; `mask`
+        is flat, `(E * B * n_mask_units,)`, of zeros and 1 / keep-probability.
+        """
+
+    def set_input_statistics(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Set mean and standard deviation, each `(d,)`, by which each modality is standardized."""
+        for name, scaling in zip(self.in_features, self.scalings, strict=False):
+            if isinstance(scaling, InputScaling):
+                scaling.set_statistics(*statistics[name])
+
+    def scale_inputs(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the modalities as the rest of the net expects them."""
+        if not self.scalings:
+            return X
+        return {
+            name: scaling(X[name])
+            for name, scaling in zip(self.in_features, self.scalings, strict=True)
+        }
+
+    def training_parts(self) -> Sequence[FusionNet]:
+        """Return the nets to train one after the other, each on what the earlier ones leave."""
+        return (self,)
+
+    def begin_part(self, position: int) -> None:
+        """Prepare `training_parts()[position]`; the parts before it are trained."""
+
+    def regularizer(self) -> Tensor:
+        """Return the net's own penalty per member, `(E,)`; zero unless a method has one."""
+        return self.bias.new_zeros(self.n_members)

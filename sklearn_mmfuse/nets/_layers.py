@@ -1,0 +1,109 @@
+"""Member-batched layers: one matrix product serves all members and all sub-nets of equal shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ACTIVATIONS", "GroupLinear", "InputScaling", "MaskReader", "uniform_fan_in_"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+@torch.no_grad()
+def uniform_fan_in_(weight: Tensor, fan_in: int, generators: Sequence[torch.Generator]) -> None:
+    """Fill `weight` `(E, ...)` from U(-1, 1) / sqrt(fan_in), member e from `generators[e]`.
+
+    Drawn in float64 on the CPU, so that a seed means the same net in either precision and on any
+    device.
+    """
+    bound = 1.0 / math.sqrt(max(fan_in, 1))
+    for member, generator in zip(weight, generators, strict=True):
+        draw = torch.empty(member.shape, dtype=torch.float64)
+        member.copy_(draw.uniform_(-bound, bound, generator=generator))
+
+
+class GroupLinear(nn.Module):
+    """G independent linear maps for each of E members, as one batched product.
+
+    **Shape**: `(E * G, B, in)` to `(E * G, B, out)`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mmfuse.nets._layers import GroupLinear
+    >>> layer = GroupLinear(n_members=2, n_groups=3, in_features=4, out_features=5)
+    >>> layer(torch.zeros(6, 10, 4)).shape
+    torch.Size([6, 10, 5])
+    """
+
+    def __init__(
+        self, *, n_members: int, n_groups: int, in_features: int, out_features: int
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_members, n_groups, in_features, out_features))
+        self.bias = nn.Parameter(torch.zeros(n_members, n_groups, 1, out_features))
+
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw the weights; biases start at zero."""
+        uniform_fan_in_(self.weight, self.weight.shape[2], generators)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply map g of member e to block `e * G + g` of `x`."""
+        return torch.baddbmm(self.bias.flatten(0, 1), x, self.weight.flatten(0, 1))
+
+
+class InputScaling(nn.Module):
+    """Standardize a modality by population statistics that are set once, before training.
+
+    **Shape**: `(B, d)` or `(E, B, d)` to `(E, B, d)`.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, *, n_members: int, n_features: int, clip: float | None = None) -> None:
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("scale", torch.ones(n_members, 1, n_features))
+        self.register_buffer("shift", torch.zeros(n_members, 1, n_features))
+
+    @torch.no_grad()
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Standardize by `mean` and `std`, each `(d,)`; a feature without spread becomes zero."""
+        scale = torch.where(std > 0, 1.0 / std.clamp_min(torch.finfo(std.dtype).tiny), 0.0)
+        self.scale.copy_(scale)
+        self.shift.copy_(-mean * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x * scale + shift`, clipped when asked for."""
+        x = torch.addcmul(self.shift, x, self.scale)
+        return x if self.clip is None else x.clamp(-self.clip, self.clip)
+
+
+class MaskReader:
+    """Hands out a flat dropout mask layer by layer; without a mask, does nothing.
+
+    One random draw per step serves every layer: drawing per layer costs as much as the net itself.
+    """
+
+    def __init__(self, mask: Tensor | None) -> None:
+        self._mask = mask
+        self._position = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Multiply `x` by the next `x.numel()` entries of the mask."""
+        if self._mask is None:
+            return x
+        start, self._position = self._position, self._position + x.numel()
+        return x * self._mask[start : self._position].view(x.shape)

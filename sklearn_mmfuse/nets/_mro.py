@@ -1,0 +1,335 @@
+"""Multimodal Residual Optimization: a net per subset of modalities, supervised order by order.
+
+Behind `MROClassifier` and `MRORegressor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_mmfuse._terms import Term
+from sklearn_mmfuse.nets._base import FusionNet
+from sklearn_mmfuse.nets._encoders import GroupMLPs
+from sklearn_mmfuse.nets._layers import MaskReader
+from sklearn_mmfuse.nets._output import FusionOutput
+from sklearn_mmfuse.nets._tensor_product import TensorReadout
+
+__all__ = ["MRONet", "SequentialMRONet", "make_mro_net"]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """The sizes that every block of an MRO net shares."""
+
+    in_features: Mapping[str, int]
+    hidden: tuple[int, ...]
+    activation: str
+    tensor_dim: int
+    n_outputs: int
+    n_members: int
+
+    def mlps(self, groups: Sequence[tuple[str, ...]], n_outputs: int) -> GroupMLPs:
+        return GroupMLPs(
+            in_features=self.in_features,
+            groups=groups,
+            hidden=self.hidden,
+            n_outputs=n_outputs,
+            n_members=self.n_members,
+            activation=self.activation,
+        )
+
+
+def _by_order(terms: Sequence[Term]) -> list[tuple[Term, ...]]:
+    return [tuple(group) for _, group in groupby(terms, key=lambda term: term.order)]
+
+
+class _Block(nn.Module):
+    """Computes some terms: `{name: (B, d) or (E, B, d)}` to one `(E, B, C)` per term."""
+
+    def _parts(self) -> Iterator[GroupMLPs | TensorReadout | _Block]:
+        for module in self.modules():
+            if isinstance(module, GroupMLPs | TensorReadout):
+                yield module
+
+    @property
+    def n_mask_units(self) -> int:
+        return sum(part.n_mask_units for part in self._parts() if isinstance(part, GroupMLPs))
+
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        for part in self._parts():
+            part.reset_parameters(generators)
+
+
+class _ConcatTerms(_Block):
+    """A perceptron of its own for every term, on the concatenation of its modalities."""
+
+    def __init__(self, terms: Sequence[Term], shape: _Shape) -> None:
+        super().__init__()
+        self.mlps = shape.mlps([term.modalities for term in terms], shape.n_outputs)
+
+    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> list[Tensor]:
+        return list(self.mlps(x, drop).unbind(1))
+
+
+class _TensorReadouts(_Block):
+    """Linear read-outs of outer products, order by order, from a stream of embeddings."""
+
+    def __init__(self, terms: Sequence[Term], shape: _Shape) -> None:
+        super().__init__()
+        self.orders = _by_order(terms)
+        self.readouts = nn.ModuleList(
+            TensorReadout(
+                order=group[0].order,
+                n_groups=len(group),
+                embedding_dim=shape.tensor_dim,
+                n_outputs=shape.n_outputs,
+                n_members=shape.n_members,
+            )
+            for group in self.orders
+        )
+
+    def read(self, embeddings: Iterator[Tensor]) -> list[Tensor]:
+        """Read the terms; `embeddings` yields those of the first term's modalities first."""
+        values: list[Tensor] = []
+        for group, readout in zip(self.orders, self.readouts, strict=True):
+            factors = [[next(embeddings) for _ in term.modalities] for term in group]
+            values.extend(readout(factors).unbind(1))
+        return values
+
+    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> list[Tensor]:
+        return self.read(x[name] for group in self.orders for t in group for name in t.modalities)
+
+
+class _TensorTerms(_Block):
+    """For every term, encoders of its own, an outer product and a linear read-out."""
+
+    def __init__(self, terms: Sequence[Term], shape: _Shape) -> None:
+        super().__init__()
+        slots = [(name,) for term in terms for name in term.modalities]
+        self.encoders = shape.mlps(slots, shape.tensor_dim)
+        self.readouts = _TensorReadouts(terms, shape)
+
+    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> list[Tensor]:
+        return self.readouts.read(iter(self.encoders(x, drop).unbind(1)))
+
+
+class _SharedEncoderTerms(_Block):
+    """One encoder per modality, whose embeddings every term reads.
+
+    NOTE[DIFF]: the authors' tensor fusion detaches predictions only, so there the bimodal loss
+    still moves the shared encoders and with them the unimodal prediction. `detach=True` hands
+    detached embeddings to every head above order 1, which makes the orders as independent as
+    eq. 9 claims.
+    """
+
+    def __init__(self, terms: Sequence[Term], shape: _Shape, *, fusion: str, detach: bool) -> None:
+        super().__init__()
+        self.detach = detach
+        self.names = tuple(shape.in_features)
+        self.encoders = shape.mlps([(name,) for name in self.names], shape.tensor_dim)
+        shape = replace(shape, in_features=dict.fromkeys(self.names, shape.tensor_dim))
+        # A linear read-out of concatenated embeddings would only add up unimodal effects.
+        head_shape = replace(shape, hidden=shape.hidden[-1:] or (shape.tensor_dim,))
+        self.heads = nn.ModuleList()
+        if single := [term for term in terms if term.order == 1]:
+            self.heads.append(_ConcatTerms(single, replace(shape, hidden=())))
+        if several := [term for term in terms if term.order > 1]:
+            self.heads.append(
+                _ConcatTerms(several, head_shape)
+                if fusion == "concat"
+                else _TensorReadouts(several, shape)
+            )
+
+    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> list[Tensor]:
+        embedded = dict(zip(self.names, self.encoders(x, drop).unbind(1), strict=True))
+        values: list[Tensor] = []
+        for head in self.heads:
+            values.extend(head(embedded, drop))
+            if self.detach:
+                embedded = {name: value.detach() for name, value in embedded.items()}
+        return values
+
+
+class MRONet(FusionNet):
+    """A sum of one net per subset of modalities.
+
+    **Stages** (eq. 9): one per order, `stopgrad(lower orders) + this order`, when `staged`; the
+    sum of all terms otherwise (the paper's Joint, and with a single term its Tri).
+
+    **Shape**: `{name: (B, d) or (E, B, d)}` to terms of `(E, B, C)`.
+
+    Parameters
+    ----------
+    staged : bool
+        Supervise each order, or the sum alone.
+    stop_gradient : bool
+        Keep the loss of an order from moving the orders below it.
+    fusion : {"concat", "tensor"}
+        A perceptron on concatenated modalities, or a linear read-out of an outer product.
+    share_encoders : bool
+        One encoder per modality for all terms, or one for each.
+    hidden : tuple of int
+        Hidden layers of every perceptron or encoder.
+    activation : str
+        A key of `nets._layers.ACTIVATIONS`.
+    tensor_dim : int
+        The width of an embedding.
+    in_features, terms, n_outputs, n_members, input_scaling
+        As in :class:`FusionNet`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mmfuse._terms import interaction_terms
+    >>> from sklearn_mmfuse.nets import MRONet
+    >>> net = MRONet(in_features={"a": 3, "v": 2}, terms=interaction_terms(["a", "v"], 2),
+    ...              n_outputs=1, n_members=1, input_scaling=None, staged=True,
+    ...              stop_gradient=True, fusion="concat", share_encoders=False, hidden=(8,),
+    ...              activation="relu", tensor_dim=4)
+    >>> out = net({"a": torch.zeros(5, 3), "v": torch.zeros(5, 2)})
+    >>> len(out.stages), [str(term) for term in out.terms]
+    (2, ['a', 'v', 'a × v'])
+    """
+
+    def __init__(
+        self,
+        *,
+        in_features: Mapping[str, int],
+        terms: Sequence[Term],
+        n_outputs: int,
+        n_members: int,
+        input_scaling: str | None,
+        staged: bool,
+        stop_gradient: bool,
+        fusion: str,
+        share_encoders: bool,
+        hidden: tuple[int, ...],
+        activation: str,
+        tensor_dim: int,
+    ) -> None:
+        super().__init__(
+            in_features=in_features,
+            terms=terms,
+            n_outputs=n_outputs,
+            n_members=n_members,
+            input_scaling=input_scaling,
+        )
+        self.staged = staged
+        self.stop_gradient = stop_gradient
+        shape = _Shape(in_features, tuple(hidden), activation, tensor_dim, n_outputs, n_members)
+        self.block: _Block
+        if share_encoders:
+            detach = staged and stop_gradient
+            self.block = _SharedEncoderTerms(terms, shape, fusion=fusion, detach=detach)
+        else:
+            self.block = (_ConcatTerms if fusion == "concat" else _TensorTerms)(terms, shape)
+
+    @property
+    def n_mask_units(self) -> int:
+        """Hidden units per member and row that a dropout mask must cover."""
+        return self.block.n_mask_units
+
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw fresh parameters; member e draws from `generators[e]` alone."""
+        self.block.reset_parameters(generators)
+
+    def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
+        """Return the terms and the supervised predictions."""
+        values = self.block(self.scale_inputs(X), MaskReader(mask))
+        terms = dict(zip(self.terms, values, strict=True))
+        return FusionOutput(terms=terms, bias=self.bias, stages=self._stages(terms))
+
+    def _stages(self, terms: Mapping[Term, Tensor]) -> tuple[Tensor, ...]:
+        lower = self.bias.unsqueeze(1)
+        if not self.staged:
+            return (sum(terms.values(), start=lower),)
+        stages = []
+        for group in _by_order(self.terms):
+            order = sum(terms[term] for term in group)
+            stages.append((lower.detach() if self.stop_gradient else lower) + order)
+            lower = lower + order
+        return tuple(stages)
+
+
+class SequentialMRONet(FusionNet):
+    """Sequential MRO (section 4.3): each order trained to the end on what the lower ones leave.
+
+    Parameters
+    ----------
+    parts : sequence of MRONet
+        One net per order, lowest first.
+    """
+
+    def __init__(self, parts: Sequence[MRONet]) -> None:
+        first = parts[0]
+        super().__init__(
+            in_features=first.in_features,
+            terms=[term for part in parts for term in part.terms],
+            n_outputs=first.n_outputs,
+            n_members=first.n_members,
+            input_scaling=None,
+        )
+        self.parts = nn.ModuleList(parts)
+
+    @property
+    def n_mask_units(self) -> int:
+        """Zero: the parts are trained one by one, never the whole."""
+        return 0
+
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw fresh parameters for all parts."""
+        for part in self.training_parts():
+            part.reset_parameters(generators)
+
+    def set_input_statistics(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Pass the statistics on to every part."""
+        for part in self.training_parts():
+            part.set_input_statistics(statistics)
+
+    def training_parts(self) -> Sequence[MRONet]:
+        """Return the net of each order."""
+        return [part for part in self.parts if isinstance(part, MRONet)]
+
+    def begin_part(self, position: int) -> None:
+        """Hand the trained shared encoders on to the next order and freeze them there."""
+        first, part = self.training_parts()[0].block, self.training_parts()[position].block
+        if position and isinstance(part, _SharedEncoderTerms):
+            assert isinstance(first, _SharedEncoderTerms)
+            part.encoders.load_state_dict(first.encoders.state_dict())
+            part.encoders.requires_grad_(False)
+
+    def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
+        """Return the terms of all orders."""
+        outputs = [part(X) for part in self.parts]
+        terms = {term: value for output in outputs for term, value in output.terms.items()}
+        bias = sum((output.bias for output in outputs), start=self.bias)
+        stages, lower = [], bias.new_zeros(())
+        for output in outputs:
+            lower = lower + output.raw
+            stages.append(lower)
+        return FusionOutput(terms=terms, bias=bias, stages=tuple(stages))
+
+
+def make_mro_net(*, optimization: str, terms: Sequence[Term], **config: object) -> FusionNet:
+    """Return the net of an optimization mode: "mro", "smro", "joint" or "single".
+
+    "single" is one net on all modalities: the last of `terms` must be that of all modalities.
+    """
+    if optimization == "smro":
+        return SequentialMRONet(
+            [
+                MRONet(terms=order, staged=False, **config)  # type: ignore[arg-type]
+                for order in _by_order(terms)
+            ]
+        )
+    staged = optimization == "mro"
+    return MRONet(
+        terms=terms[-1:] if optimization == "single" else terms,
+        staged=staged,
+        **config,  # type: ignore[arg-type]
+    )
