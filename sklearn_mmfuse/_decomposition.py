@@ -115,7 +115,8 @@ class Decomposition:
 
         The sum does not change. Estimators return contributions centered over their training rows.
         """
-        means = np.average(self.values, axis=0, weights=sample_weight)
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        means = np.average(self.values, axis=0, weights=weights)
         return replace(self, values=self.values - means, bias=self.bias + means.sum(axis=0))
 
     def to_frame(self, index: Any = None) -> pd.DataFrame:

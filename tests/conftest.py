@@ -20,5 +20,5 @@ def _global_rng_untouched():
     torch_state = torch.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()
     yield
-    assert torch.equal(torch_state, torch.get_rng_state()), "torch's global generator was used"
-    assert np.array_equal(numpy_state, np.random.get_state()[1]), "numpy's global generator was used"
+    assert torch.equal(torch_state, torch.get_rng_state()), "torch's generator was used"
+    assert np.array_equal(numpy_state, np.random.get_state()[1]), "numpy's generator was used"

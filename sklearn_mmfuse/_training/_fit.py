@@ -90,15 +90,16 @@ def fit_network(
     validation = None if validation is None else validation.to(options.device)
     result = TrainingResult()
     try:
-        for position, part in enumerate(net.training_parts()):
+        parts = net.training_parts()
+        for position, part in enumerate(parts):
             if position:
-                train = _leave_rest(previous, train)
-                validation = None if validation is None else _leave_rest(previous, validation)
+                trained = parts[position - 1]
+                train = _leave_rest(trained, train)
+                validation = None if validation is None else _leave_rest(trained, validation)
             net.begin_part(position)
             _fit_part(part, train, validation, objective, options, shuffler, on_epoch, result)
             if result.interrupted:
                 break
-            previous = part
     finally:
         net.to(torch.device("cpu"))
     return result

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 __all__ = ["validation_split"]
 
@@ -53,7 +54,9 @@ def validation_split(
     if isinstance(fraction, float):
         splits = _own_splits(fraction, y, groups, classification, random_state)
     elif hasattr(fraction, "split"):
-        splits = fraction.split(X, y, groups)
+        # A splitter that does not read groups warns when it is handed some.
+        reads_groups = get_routing_for_object(fraction).consumes("split", ["groups"])
+        splits = fraction.split(X, y, groups if reads_groups else None)
     else:
         splits = iter(fraction)
     train, validation = _first_complete(splits, y, classification)
@@ -86,9 +89,7 @@ def _own_splits(
     yield from splitter.split(np.zeros(len(y)), y, groups)
 
 
-def _first_complete(
-    splits: Iterable[Split], y: NDArray[np.generic], classification: bool
-) -> Split:
+def _first_complete(splits: Iterable[Split], y: NDArray[np.generic], classification: bool) -> Split:
     """Return the first split whose training rows hold every class, else the first."""
     first: Split | None = None
     n_classes = len(np.unique(y)) if classification else 0
@@ -102,9 +103,7 @@ def _first_complete(
     return first
 
 
-def _check_sides(
-    train: Indices, validation: Indices, groups: NDArray[np.generic] | None
-) -> None:
+def _check_sides(train: Indices, validation: Indices, groups: NDArray[np.generic] | None) -> None:
     if len(train) == 0 or len(validation) == 0:
         raise ValueError(
             f"Early stopping needs rows on both sides; validation_fraction gives {len(train)} "

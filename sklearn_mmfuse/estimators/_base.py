@@ -186,7 +186,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         FloatingPointError
             When the loss stops being a finite number.
         """
-        vars(self).pop("module_", None)  # a failed refit must not look fitted
+        if hasattr(self, "module_"):
+            del self.module_  # a failed refit must not look fitted
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."

@@ -83,7 +83,7 @@ class FusionClassifierMixin(ClassifierMixin):
         raw : ndarray of shape (n,) or (n, n_classes)
             Log-odds of `classes_[1]` with two classes, one logit per class otherwise.
         """
-        raw: FloatArray = self.decompose(X).sum()  # type: ignore[attr-defined]
+        raw: FloatArray = self.decompose(X).sum()
         return raw[:, 0] if raw.shape[1] == 1 else raw
 
     def predict_proba(self, X: Any) -> FloatArray:
@@ -99,7 +99,7 @@ class FusionClassifierMixin(ClassifierMixin):
         probabilities : ndarray of shape (n, n_classes)
             Rows add up to 1.
         """
-        probabilities: FloatArray = self.decompose(X).predict()  # type: ignore[attr-defined]
+        probabilities: FloatArray = self.decompose(X).predict()
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -161,7 +161,7 @@ class FusionRegressorMixin(RegressorMixin):
         predictions : ndarray of shape (n,)
             One number per sample.
         """
-        predictions: FloatArray = self.decompose(X).predict()[:, 0]  # type: ignore[attr-defined]
+        predictions: FloatArray = self.decompose(X).predict()[:, 0]
         return predictions
 
     def __sklearn_tags__(self) -> Tags:

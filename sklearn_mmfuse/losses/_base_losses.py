@@ -25,7 +25,9 @@ class BaseLoss(Protocol):
         """Return the loss of every row, `(E, B)`."""
         ...
 
-    def intercept(self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int) -> FloatArray:
+    def intercept(
+        self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int
+    ) -> FloatArray:
         """Return the constant raw prediction `(C,)` that fits weighted targets best."""
         ...
 
@@ -33,7 +35,9 @@ class BaseLoss(Protocol):
 class _RegressionLoss:
     link: ClassVar[str] = "identity"
 
-    def intercept(self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int) -> FloatArray:
+    def intercept(
+        self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int
+    ) -> FloatArray:
         """Return zero: targets come standardized."""
         return np.zeros(n_outputs)
 
@@ -64,7 +68,9 @@ class BinaryCrossEntropy:
         raw = raw.squeeze(-1)
         return F.softplus(raw) - target * raw
 
-    def intercept(self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int) -> FloatArray:
+    def intercept(
+        self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int
+    ) -> FloatArray:
         """Return the logit of the weighted share of ones."""
         share = np.average(target.astype(np.float64), weights=weight)
         return np.full(n_outputs, logit(np.clip(share, 1e-6, 1 - 1e-6)))
@@ -81,7 +87,9 @@ class CrossEntropy:
         index = target.long().expand(raw.shape[:-1]).unsqueeze(-1)
         return -torch.take_along_dim(log_probability, index, dim=-1).squeeze(-1)
 
-    def intercept(self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int) -> FloatArray:
+    def intercept(
+        self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int
+    ) -> FloatArray:
         """Return the logarithms of the weighted class shares, centered."""
         share = np.bincount(target.astype(np.intp), weights=weight, minlength=n_outputs)
         # A class whose rows all weigh nothing keeps a finite, very unlikely start.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class GroupMLPs(nn.Module):
             GroupLinear(
                 n_members=n_members, n_groups=len(groups), in_features=d_in, out_features=d_out
             )
-            for d_in, d_out in zip(widths[:-1], widths[1:], strict=True)
+            for d_in, d_out in pairwise(widths)
         )
 
     def _n_readers(self, name: str) -> int:
