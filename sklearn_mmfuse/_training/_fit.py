@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from sklearn_mmfuse._training._batches import BatchSampler, Rows
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
@@ -199,7 +200,16 @@ def _epochs(trainer: FusionTrainer, done: int) -> list[dict[str, Any]]:
 def predict_network(
     net: FusionNet, X: Mapping[str, Tensor]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the terms `(E, n, T, C)`, in the order of `net.terms`, and the bias `(E, C)`."""
-    outputs = [net(batch) for batch in _batches(X)]
-    pieces = [torch.stack([out.terms[term] for term in net.terms], dim=2) for out in outputs]
-    return torch.cat(pieces, dim=1).double().numpy(), outputs[0].bias.double().numpy()
+    """Return the terms `(E, n, T, C)`, in the order of `net.terms`, and the bias `(E, C)`.
+
+    Computed in float64 whatever the net was trained in: a float32 product depends on how many rows
+    are multiplied at once, and a prediction must not.
+    """
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    state = {key: t.double() if t.is_floating_point() else t for key, t in tensors.items()}
+    outputs = [
+        functional_call(net, state, ({name: x.double() for name, x in batch.items()},))
+        for batch in _batches(X)
+    ]
+    values = torch.cat([output.values for output in outputs], dim=2).transpose(1, 2)
+    return values.numpy(), outputs[0].bias.numpy()

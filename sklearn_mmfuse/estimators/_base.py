@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -55,6 +55,9 @@ AUTO_BATCH_SIZE = 128
 
 class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
     """Base class of all estimators; a leaf adds its signature, its terms and its net."""
+
+    module_: FusionNet
+    terms_: tuple[Term, ...]
 
     # With metadata routing on, `groups` reach `fit` without being asked for.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
@@ -277,7 +280,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             X=X,
             y=target[rows],
             groups=None if groups is None else groups[rows],
-            classification=self._estimator_type == "classifier",
+            classification=is_classifier(self),
             random_state=rng,
         )
         train, validation = rows[train], rows[validation]

@@ -17,12 +17,12 @@ FloatArray = NDArray[np.floating]
 
 
 class BaseLoss(Protocol):
-    """A loss of raw predictions `(E, B, C)` against targets `(B,)` or `(E, B)`."""
+    """A loss of raw predictions `(..., B, C)` against targets `(B,)` or `(E, B)`."""
 
     link: ClassVar[str]
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of every row, `(E, B)`."""
+        """Return the loss of every row, `(..., B)`."""
         ...
 
     def intercept(
@@ -43,18 +43,18 @@ class _RegressionLoss:
 
 
 class SquaredError(_RegressionLoss):
-    """`(raw - target)^2 / 2`."""
+    """`(raw - target)^2`."""
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of every row, `(E, B)`."""
-        return 0.5 * (raw.squeeze(-1) - target).square()
+        """Return the loss of every row, `(..., B)`."""
+        return (raw.squeeze(-1) - target).square()
 
 
 class AbsoluteError(_RegressionLoss):
     """`|raw - target|`, the paper's regression loss."""
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of every row, `(E, B)`."""
+        """Return the loss of every row, `(..., B)`."""
         return (raw.squeeze(-1) - target).abs()
 
 
@@ -64,7 +64,7 @@ class BinaryCrossEntropy:
     link: ClassVar[str] = "logit"
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of every row, `(E, B)`."""
+        """Return the loss of every row, `(..., B)`."""
         raw = raw.squeeze(-1)
         return F.softplus(raw) - target * raw
 
@@ -82,7 +82,7 @@ class CrossEntropy:
     link: ClassVar[str] = "softmax"
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of every row, `(E, B)`."""
+        """Return the loss of every row, `(..., B)`."""
         log_probability = F.log_softmax(raw, dim=-1)
         index = target.long().expand(raw.shape[:-1]).unsqueeze(-1)
         return -torch.take_along_dim(log_probability, index, dim=-1).squeeze(-1)

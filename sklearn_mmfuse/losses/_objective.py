@@ -44,17 +44,16 @@ class Objective(nn.Module):
         batch's own sum keeps the expectation right; `offset` `(E, B, C)` is what nets trained
         earlier predict.
         """
-        total = net.regularizer()
-        for stage in output.stages:
-            total = total + self.data_loss(stage, target, weight, offset)
+        total = self.data_loss(output.stages, target, weight, offset).sum(dim=0)
         for penalty in self.penalties:
             total = total + penalty(output, weight)
-        return total
+        regularizer = net.regularizer()
+        return total if regularizer is None else total + regularizer
 
     def data_loss(
         self, raw: Tensor, target: Tensor, weight: Tensor, offset: Tensor | None = None
     ) -> Tensor:
-        """Return the weighted mean loss of a raw prediction for every member, `(E,)`."""
+        """Return the weighted mean loss of raw predictions `(..., E, B, C)`, `(..., E)`."""
         if offset is not None:
             raw = raw + offset
-        return (self.loss.per_sample(raw, target) * weight).mean(dim=-1)
+        return self.loss.per_sample(raw, target) @ (weight / len(weight))

@@ -103,6 +103,6 @@ class FusionNet(nn.Module, ABC):
     def begin_part(self, position: int) -> None:
         """Prepare `training_parts()[position]`; the parts before it are trained."""
 
-    def regularizer(self) -> Tensor:
-        """Return the net's own penalty per member, `(E,)`; zero unless a method has one."""
-        return self.bias.new_zeros(self.n_members)
+    def regularizer(self) -> Tensor | None:
+        """Return the net's own penalty per member, `(E,)`, where a method has one."""
+        return None

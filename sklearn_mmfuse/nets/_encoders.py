@@ -60,12 +60,13 @@ class GroupMLPs(nn.Module):
         self._names = [name for name in in_features if any(name in group for group in groups)]
         self._fan_in = [sum(in_features[name] for name in group) for group in groups]
         self._activation = ACTIVATIONS[activation]
+        self._readers = [self._add_readers(position) for position in range(len(self._names))]
         # A ParameterList, not a ParameterDict: modality names may hold any character.
         self.first = nn.ParameterList(
-            torch.zeros(n_members, in_features[name], self._n_readers(name), widths[0])
-            for name in self._names
+            torch.zeros(n_members, in_features[name], len(getattr(self, readers)) * widths[0])
+            for name, readers in zip(self._names, self._readers, strict=True)
         )
-        self.first_bias = nn.Parameter(torch.zeros(n_members, len(groups), 1, widths[0]))
+        self.first_bias = nn.Parameter(torch.zeros(n_members, 1, len(groups), widths[0]))
         self.later = nn.ModuleList(
             GroupLinear(
                 n_members=n_members, n_groups=len(groups), in_features=d_in, out_features=d_out
@@ -73,8 +74,12 @@ class GroupMLPs(nn.Module):
             for d_in, d_out in pairwise(widths)
         )
 
-    def _n_readers(self, name: str) -> int:
-        return sum(name in group for group in self.groups)
+    def _add_readers(self, position: int) -> str:
+        """Keep which groups read a modality as a buffer, so that it follows the net's device."""
+        name = self._names[position]
+        readers = [i for i, group in enumerate(self.groups) if name in group]
+        self.register_buffer(f"readers_{position}", torch.tensor(readers), persistent=False)
+        return f"readers_{position}"
 
     @property
     def n_mask_units(self) -> int:
@@ -86,12 +91,14 @@ class GroupMLPs(nn.Module):
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw the weights as one linear layer per group would have them; biases are zero."""
-        readers = dict.fromkeys(self._names, 0)
-        weights = dict(zip(self._names, self.first, strict=True))
+        n_hidden = self.first_bias.shape[3]
+        blocks = {
+            name: iter(weight.data.unflatten(2, (-1, n_hidden)).unbind(2))
+            for name, weight in zip(self._names, self.first, strict=True)
+        }
         for group, fan_in in zip(self.groups, self._fan_in, strict=True):
             for name in group:
-                uniform_fan_in_(weights[name].data[:, :, readers[name]], fan_in, generators)
-                readers[name] += 1
+                uniform_fan_in_(next(blocks[name]), fan_in, generators)
         nn.init.zeros_(self.first_bias)
         for layer in self._later_layers():
             layer.reset_parameters(generators)
@@ -99,7 +106,8 @@ class GroupMLPs(nn.Module):
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
         """Return the outputs of all perceptrons."""
         drop = drop or MaskReader(None)
-        hidden = self._first_layer(x)
+        # Made contiguous: every later elementwise step is several times faster for it.
+        hidden = self._first_layer(x).transpose(1, 2).contiguous()
         n_members, n_groups = hidden.shape[:2]
         hidden = hidden.flatten(0, 1)
         for layer in self.later:
@@ -107,17 +115,11 @@ class GroupMLPs(nn.Module):
         return hidden.unflatten(0, (n_members, n_groups))
 
     def _first_layer(self, x: Mapping[str, Tensor]) -> Tensor:
-        """Return the first products of all groups, `(E, G, B, H)`."""
-        parts = {
-            name: iter(
-                torch.matmul(x[name], weight.flatten(2))  # (E, B, readers * H)
-                .unflatten(2, weight.shape[2:])
-                .unbind(2)
-            )
-            for name, weight in zip(self._names, self.first, strict=True)
-        }
-        summed = []
-        for group in self.groups:
-            first, *others = (next(parts[name]) for name in group)
-            summed.append(sum(others, start=first))
-        return torch.stack(summed, dim=1) + self.first_bias
+        """Return the first products of all groups, `(E, B, G, H)`."""
+        n_members, _, n_groups, n_hidden = self.first_bias.shape
+        n_rows = x[self._names[0]].shape[-2]
+        total = self.first_bias.expand(n_members, n_rows, n_groups, n_hidden).clone()
+        for name, weight, readers in zip(self._names, self.first, self._readers, strict=True):
+            product = torch.matmul(x[name], weight).unflatten(2, (-1, n_hidden))
+            total.index_add_(2, getattr(self, readers), product)
+        return total

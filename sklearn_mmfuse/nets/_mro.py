@@ -49,7 +49,7 @@ def _by_order(terms: Sequence[Term]) -> list[tuple[Term, ...]]:
 
 
 class _Block(nn.Module):
-    """Computes some terms: `{name: (B, d) or (E, B, d)}` to one `(E, B, C)` per term."""
+    """Computes some terms: `{name: (B, d) or (E, B, d)}` to `(E, T, B, C)`."""
 
     def _parts(self) -> Iterator[GroupMLPs | TensorReadout | _Block]:
         for module in self.modules():
@@ -72,8 +72,8 @@ class _ConcatTerms(_Block):
         super().__init__()
         self.mlps = shape.mlps([term.modalities for term in terms], shape.n_outputs)
 
-    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> list[Tensor]:
-        return list(self.mlps(x, drop).unbind(1))
+    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
+        return self.mlps(x, drop)
 
 
 class _TensorReadouts(_Block):
@@ -93,15 +93,15 @@ class _TensorReadouts(_Block):
             for group in self.orders
         )
 
-    def read(self, embeddings: Iterator[Tensor]) -> list[Tensor]:
+    def read(self, embeddings: Iterator[Tensor]) -> Tensor:
         """Read the terms; `embeddings` yields those of the first term's modalities first."""
-        values: list[Tensor] = []
+        values = []
         for group, readout in zip(self.orders, self.readouts, strict=True):
             factors = [[next(embeddings) for _ in term.modalities] for term in group]
-            values.extend(readout(factors).unbind(1))
-        return values
+            values.append(readout(factors))
+        return torch.cat(values, dim=1)
 
-    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> list[Tensor]:
+    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
         return self.read(x[name] for group in self.orders for t in group for name in t.modalities)
 
 
@@ -114,7 +114,7 @@ class _TensorTerms(_Block):
         self.encoders = shape.mlps(slots, shape.tensor_dim)
         self.readouts = _TensorReadouts(terms, shape)
 
-    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> list[Tensor]:
+    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
         return self.readouts.read(iter(self.encoders(x, drop).unbind(1)))
 
 
@@ -145,14 +145,14 @@ class _SharedEncoderTerms(_Block):
                 else _TensorReadouts(several, shape)
             )
 
-    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> list[Tensor]:
+    def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
         embedded = dict(zip(self.names, self.encoders(x, drop).unbind(1), strict=True))
-        values: list[Tensor] = []
+        values = []
         for head in self.heads:
-            values.extend(head(embedded, drop))
+            values.append(head(embedded, drop))
             if self.detach:
                 embedded = {name: value.detach() for name, value in embedded.items()}
-        return values
+        return torch.cat(values, dim=1)
 
 
 class MRONet(FusionNet):
@@ -196,6 +196,9 @@ class MRONet(FusionNet):
     (2, ['a', 'v', 'a × v'])
     """
 
+    own_order: Tensor
+    lower_orders: Tensor
+
     def __init__(
         self,
         *,
@@ -228,6 +231,11 @@ class MRONet(FusionNet):
             self.block = _SharedEncoderTerms(terms, shape, fusion=fusion, detach=detach)
         else:
             self.block = (_ConcatTerms if fusion == "concat" else _TensorTerms)(terms, shape)
+        # Which terms are of a stage's own order, and which below: (S, T), zeros and ones.
+        orders = torch.tensor([term.order for term in self.terms])
+        stages = orders.unique().unsqueeze(1)
+        self.register_buffer("own_order", (orders == stages).float(), persistent=False)
+        self.register_buffer("lower_orders", (orders < stages).float(), persistent=False)
 
     @property
     def n_mask_units(self) -> int:
@@ -241,19 +249,19 @@ class MRONet(FusionNet):
     def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
         """Return the terms and the supervised predictions."""
         values = self.block(self.scale_inputs(X), MaskReader(mask))
-        terms = dict(zip(self.terms, values, strict=True))
-        return FusionOutput(terms=terms, bias=self.bias, stages=self._stages(terms))
+        return FusionOutput(self.terms, values, self.bias, stages=self._stages(values))
 
-    def _stages(self, terms: Mapping[Term, Tensor]) -> tuple[Tensor, ...]:
-        lower = self.bias.unsqueeze(1)
+    def _stages(self, values: Tensor) -> Tensor:
+        """Return the supervised predictions, `(S, E, B, C)`."""
+        bias = self.bias.unsqueeze(1)
         if not self.staged:
-            return (sum(terms.values(), start=lower),)
-        stages = []
-        for group in _by_order(self.terms):
-            order = sum(terms[term] for term in group)
-            stages.append((lower.detach() if self.stop_gradient else lower) + order)
-            lower = lower + order
-        return tuple(stages)
+            return (values.sum(dim=1) + bias).unsqueeze(0)
+        lower = values.detach() if self.stop_gradient else values
+        return (
+            torch.tensordot(self.own_order, values, dims=([1], [1]))
+            + torch.tensordot(self.lower_orders, lower, dims=([1], [1]))
+            + bias
+        )
 
 
 class SequentialMRONet(FusionNet):
@@ -306,13 +314,10 @@ class SequentialMRONet(FusionNet):
     def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
         """Return the terms of all orders."""
         outputs = [part(X) for part in self.parts]
-        terms = {term: value for output in outputs for term, value in output.terms.items()}
         bias = sum((output.bias for output in outputs), start=self.bias)
-        stages, lower = [], bias.new_zeros(())
-        for output in outputs:
-            lower = lower + output.raw
-            stages.append(lower)
-        return FusionOutput(terms=terms, bias=bias, stages=tuple(stages))
+        stages = torch.stack([output.raw for output in outputs]).cumsum(dim=0)
+        values = torch.cat([output.values for output in outputs], dim=1)
+        return FusionOutput(self.terms, values, bias, stages=stages + self.bias.unsqueeze(1))
 
 
 def make_mro_net(*, optimization: str, terms: Sequence[Term], **config: object) -> FusionNet:

@@ -18,27 +18,35 @@ class FusionOutput:
 
     `sum(terms) + bias` is the raw prediction, in every net.
 
-    **Shape** (E members, B rows, C raw outputs): `terms` `(E, B, C)` each, `bias` `(E, C)`,
-    `stages` `(E, B, C)` each.
+    **Shape** (E members, T terms, S stages, B rows, C raw outputs): `values` `(E, T, B, C)`,
+    `bias` `(E, C)`, `stages` `(S, E, B, C)`.
 
     Parameters
     ----------
-    terms : mapping of Term to Tensor
-        The addends.
+    keys : tuple of Term
+        What the entries of the second axis of `values` are.
+    values : Tensor
+        The addends, in one tensor: training never takes them apart.
     bias : Tensor
         What is predicted before any modality is read.
-    stages : tuple of Tensor
+    stages : Tensor
         The predictions that the base loss supervises; they include the bias.
     aux : mapping of str to Tensor
         What a penalty may look at.
     """
 
-    terms: Mapping[Term, Tensor]
+    keys: tuple[Term, ...]
+    values: Tensor
     bias: Tensor
-    stages: tuple[Tensor, ...]
+    stages: Tensor
     aux: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> dict[Term, Tensor]:
+        """The addends by term, `(E, B, C)` each."""
+        return dict(zip(self.keys, self.values.unbind(1), strict=True))
 
     @property
     def raw(self) -> Tensor:
         """The raw prediction, `(E, B, C)`."""
-        return sum(self.terms.values(), start=self.bias.unsqueeze(1))
+        return self.values.sum(dim=1) + self.bias.unsqueeze(1)

@@ -53,9 +53,10 @@ def literal_term(net, term, X):
     pieces = []
     for name in term.modalities:
         readers = [t for t in net.terms if name in t.modalities]
-        pieces.append(mlps.first[mlps._names.index(name)][0, :, readers.index(term)])
+        block = mlps.first[mlps._names.index(name)][0].unflatten(1, (len(readers), -1))
+        pieces.append(block[:, readers.index(term)])
     x = torch.cat([X[name] for name in term.modalities], dim=1)
-    hidden = x @ torch.cat(pieces) + mlps.first_bias[0, position]
+    hidden = x @ torch.cat(pieces) + mlps.first_bias[0, 0, position]
     for layer in mlps.later:
         hidden = torch.tanh(hidden) @ layer.weight[0, position] + layer.bias[0, position]
     return hidden
@@ -70,7 +71,7 @@ def literal_equation_9(net, X, y):
     loss = 0.0
     for i, prediction in enumerate(orders):
         lower = sum(orders[:i], start=net.bias[0])
-        loss = loss + 0.5 * (lower.detach() + prediction)[:, 0].sub(y).square().mean()
+        loss = loss + (lower.detach() + prediction)[:, 0].sub(y).square().mean()
     return loss
 
 
@@ -78,7 +79,7 @@ def first_output_loss(net, X, y):
     objective = Objective(SquaredError())
     out = net(X)
     weight = torch.ones_like(y)
-    return sum(objective.data_loss(stage[..., :1], y, weight).sum() for stage in out.stages)
+    return objective.data_loss(out.stages[..., :1], y, weight).sum()
 
 
 def gradients(net, loss):
@@ -102,7 +103,7 @@ def test_every_gradient_is_that_of_equation_9(n_modalities):
 def gradient_reaches(net, stage, X):
     """The orders whose parameters the loss of a stage moves (concat, encoders of their own)."""
     grads = gradients(net, net(X).stages[stage].square().sum())
-    per_term = grads["block.mlps.first_bias"][0].abs().sum(dim=(1, 2))
+    per_term = grads["block.mlps.first_bias"][0, 0].abs().sum(dim=1)
     return {term.order for term, size in zip(net.terms, per_term, strict=True) if size > 0}
 
 
