@@ -1,0 +1,399 @@
+"""The one place where any accepted `X` becomes named float arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn import config_context
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from sklearn_mmfuse._columns import (
+    NAMELESS,
+    by_top_level,
+    group_by_prefix,
+    holds_arrays,
+    is_frame,
+    select_columns,
+    stack_cells,
+    take_columns,
+)
+from sklearn_mmfuse._data import MultimodalData
+
+__all__ = ["check_groups", "check_modalities", "to_dense"]
+
+FloatArray = NDArray[np.floating[Any]]
+Blocks = dict[str, FloatArray]
+Missing = Literal["error", "mask", "allow"]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The modalities of `X`, not yet numbers; `columns` when they are columns of a 2-D `X`."""
+
+    blocks: dict[str, Any]
+    X: Any
+    columns: dict[str, list[int]] | None = None
+
+
+def check_modalities(
+    estimator: Any, X: Any, *, reset: bool, dtype: Any, missing: Missing = "error"
+) -> Blocks:
+    """Return the modalities of `X` as float arrays, in the order of `fit`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameter `modalities` says what to pick. With `reset`, what `X` looks like is recorded
+        on it once every check has passed.
+    X : MultimodalData, mapping, data frame or array
+        The samples.
+    reset : bool
+        True in `fit`; else `X` must look as it did there.
+    dtype : dtype
+        Of the arrays.
+    missing : {"error", "mask", "allow"}, default="error"
+        What NaN does, but for time steps that are padding (all NaN): an error; the whole vector is
+        missing; nothing.
+
+    Returns
+    -------
+    blocks : dict of str to ndarray
+        C-contiguous (n, d), (n, T, d) or (n, C, H, W); they may share memory with `X`.
+    """
+    # Under array-API dispatch scikit-learn would hand tensors back.
+    with config_context(array_api_dispatch=False):
+        found = _find_in_fit(estimator, X) if reset else _find_again(estimator, X)
+        blocks = {
+            name: _check_missing(name, _to_float(estimator, name, block, dtype, reset), missing)
+            for name, block in found.blocks.items()
+        }
+        if reset:
+            _record(estimator, found, blocks)
+        else:
+            _check_shapes(estimator, blocks)
+        return blocks
+
+
+def check_groups(groups: Any, n_samples: int) -> NDArray[Any] | None:
+    """Return `groups` as a 1-D array with one entry per sample, or None."""
+    if groups is None:
+        return None
+    array = np.asarray(groups.detach().cpu() if hasattr(groups, "detach") else groups)
+    if array.shape != (n_samples,):
+        raise ValueError(
+            f"groups must hold one entry for each of the {n_samples} samples, got shape "
+            f"{array.shape}."
+        )
+    if pd.isna(array).any():
+        raise ValueError("groups has missing entries; give every sample its group.")
+    return array
+
+
+# Which modalities X has --------------------------------------------------------------------------
+
+
+def _find_in_fit(estimator: Any, X: Any) -> _Found:
+    modalities = estimator.modalities
+    named = _named_blocks(X)
+    if named is not None and isinstance(modalities, Mapping):
+        raise ValueError(
+            "X names its modalities itself, so `modalities` can only be None or a list of names; "
+            "a dict of columns is for arrays and data frames."
+        )
+    if named is not None:
+        return _Found(_pick(named, modalities), X)
+    X = _check_2d(estimator, X, min_samples=2)
+    if isinstance(modalities, Mapping):
+        columns = select_columns(X, modalities)
+    else:
+        columns = group_by_prefix(X)
+        if modalities is None and list(columns) == [NAMELESS]:
+            _warn_nameless(estimator)
+        columns = _pick(columns, modalities)
+    return _by_columns(X, columns)
+
+
+def _find_again(estimator: Any, X: Any) -> _Found:
+    """Find the modalities of `fit`, although `X` may now have another form."""
+    columns = estimator._modality_columns
+    named = _named_blocks(X)
+    if named is None and columns is None and is_frame(X):
+        named = _by_columns(X, group_by_prefix(X)).blocks
+    if named is not None:
+        return _Found(_check_names(estimator, named), X)
+    name = type(estimator).__name__
+    if columns is None:
+        raise ValueError(
+            f"X is {_kind(X)} without names, but {name} was fitted on the modalities "
+            f"{list(estimator.modality_names_in_)}; pass MultimodalData or a dict with these names."
+        )
+    X = _check_2d(estimator, X, min_samples=1)
+    validate_data(estimator, X, reset=False, skip_check_array=True)
+    return _by_columns(X, columns)
+
+
+def _named_blocks(X: Any) -> dict[str, Any] | None:
+    """Return the blocks of an `X` that names its modalities by itself, else None."""
+    if sparse.issparse(X):  # before Mapping: a dok_array is a dict
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required. Use '.toarray()', or pass "
+            "the sparse matrix as one modality of MultimodalData."
+        )
+    if isinstance(X, MultimodalData | Mapping):
+        return dict(MultimodalData(X).items())
+    if not isinstance(X, pd.DataFrame):
+        return None
+    if isinstance(X.columns, pd.MultiIndex):
+        return by_top_level(X)
+    if len(X) and len(X.columns) and all(holds_arrays(X.iloc[:, j]) for j in range(X.shape[1])):
+        return dict(MultimodalData({name: X[name].to_numpy() for name in X.columns}).items())
+    return None
+
+
+def _pick(found: dict[str, Any], modalities: Any) -> dict[str, Any]:
+    if modalities is None:
+        return found
+    names = list(modalities)
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"`modalities` must name at least one modality, each once; got {names}.")
+    if unknown := [name for name in names if name not in found]:
+        raise ValueError(
+            f"`modalities` names {unknown}, but X has {list(found)}; an array or a data frame "
+            "without prefixes needs a dict of columns, modalities={name: columns}."
+        )
+    return {name: found[name] for name in names}
+
+
+def _warn_nameless(estimator: Any) -> None:
+    warnings.warn(
+        f"{type(estimator).__name__} found no modalities in X and treats its columns as ONE "
+        f"modality, {NAMELESS!r}: there is nothing to fuse, and no interaction can be found. Pass "
+        "MultimodalData or a dict, name the columns '<modality>__<feature>', or set "
+        "modalities={name: columns}.",
+        UserWarning,
+        stacklevel=6,
+    )
+
+
+def _check_names(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
+    names = list(estimator.modality_names_in_)
+    if lacking := [name for name in names if name not in named]:
+        raise ValueError(
+            f"X lacks the modalities {lacking} that {type(estimator).__name__} was fitted on; it "
+            f"has {list(named)}."
+        )
+    extra = [name for name in named if name not in names]
+    # `modalities=[...]` has left modalities out in fit as well.
+    if extra and not isinstance(estimator.modalities, list | tuple):
+        raise ValueError(
+            f"X has the modalities {extra} that {type(estimator).__name__} was not fitted on; "
+            f"drop them or set modalities={names}."
+        )
+    return {name: named[name] for name in names}
+
+
+# 2-D data ----------------------------------------------------------------------------------------
+
+
+def _check_2d(estimator: Any, X: Any, *, min_samples: int) -> Any:
+    """Return a frame as it is and anything else as a 2-D array, its entries untouched."""
+    if is_frame(X):
+        return X
+    if _is_list_of(X, str):
+        raise ValueError(
+            f"X is a list of names or texts, {list(X)[:3]}. A dict sliced by scikit-learn leaves "
+            "only its keys: wrap your dict in MultimodalData. Texts must be encoded first."
+        )
+    if _is_list_of(X, np.ndarray) and X[0].ndim > 1:
+        raise ValueError(
+            f"X is a list of {len(X)} arrays, whose meaning is ambiguous; name them: "
+            "{'text': array, 'audio': array}."
+        )
+    if hasattr(X, "detach"):
+        X = _tensor_to_numpy(X)
+    # The entries are converted column by column later: those not selected need not be numbers.
+    array = check_array(
+        X,
+        dtype=None,
+        ensure_all_finite=False,
+        allow_nd=True,
+        ensure_min_samples=min_samples,
+        estimator=estimator,
+        input_name="X",
+    )
+    if array.ndim > 2:
+        raise ValueError(
+            f"Found array with dim {array.ndim}, shape {array.shape}, but X without names must be "
+            "2-D; give a sequence or an image a name: {'audio': X}."
+        )
+    return array
+
+
+def _is_list_of(X: Any, kind: type) -> bool:
+    return isinstance(X, list | tuple) and bool(X) and all(isinstance(item, kind) for item in X)
+
+
+def _by_columns(X: Any, columns: dict[str, list[int]]) -> _Found:
+    blocks = {name: take_columns(X, positions) for name, positions in columns.items()}
+    return _Found(blocks, X, columns)
+
+
+def _kind(X: Any) -> str:
+    return "a data frame" if is_frame(X) else "an array"
+
+
+# From blocks to float arrays ---------------------------------------------------------------------
+
+
+def _to_float(estimator: Any, name: str, block: Any, dtype: Any, reset: bool) -> FloatArray:
+    dense = to_dense(name, block)
+    if np.ndim(dense) == 1:
+        raise ValueError(_not_a_vector(name, dense))
+    try:
+        with np.errstate(over="ignore"):  # an overflow becomes inf, which has a message of its own
+            array: FloatArray = check_array(
+                dense,
+                dtype=dtype,
+                order="C",
+                allow_nd=True,
+                ensure_all_finite=False,
+                ensure_min_samples=2 if reset else 1,
+                estimator=estimator,
+                input_name="X",
+            )
+    except (TypeError, ValueError) as error:
+        hint = ""
+        if "could not convert string" in str(error):
+            hint = "; encode texts and categories first, in a ModalityColumnTransformer"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"Modality {name!r}: {error}{hint}") from error
+    if array.ndim > 4 or 0 in array.shape:
+        raise ValueError(
+            f"Modality {name!r} has shape {array.shape}, but (n, d), (n, T, d) or (n, C, H, W) is "
+            "needed, no size being 0."
+        )
+    return array
+
+
+def _not_a_vector(name: str, array: NDArray[Any]) -> str:
+    if array.dtype.kind in "OUST":
+        return (
+            f"Modality {name!r} holds texts or objects, not numbers; encode them first, in a "
+            "ModalityColumnTransformer."
+        )
+    return (
+        f"Modality {name!r} is 1-dimensional, shape {array.shape}, but one row of features per "
+        "sample is needed. Reshape your data: array.reshape(-1, 1) is one feature."
+    )
+
+
+def to_dense(name: str, block: Any) -> Any:
+    """Return a frame as it is and any other block as a dense array, ragged sequences padded."""
+    if sparse.issparse(block):
+        return block.toarray(order="C")
+    if hasattr(block, "detach"):
+        return _tensor_to_numpy(block)
+    if is_frame(block):
+        return block
+    array = np.asarray(block)
+    if array.dtype == object and array.ndim == 1:
+        return stack_cells(name, array)
+    return array
+
+
+def _tensor_to_numpy(tensor: Any) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    if str(tensor.dtype) == "torch.bfloat16":  # numpy has no such type
+        tensor = tensor.float()
+    return np.asarray(tensor.numpy())
+
+
+def _check_missing(name: str, block: FloatArray, missing: Missing) -> FloatArray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(block.sum()):  # the common case, without a mask as large as the data
+            return block
+    if infinite := _count_rows(np.isinf(block)):
+        raise ValueError(
+            f"Input X contains infinity or a value too large for {block.dtype!r}: modality "
+            f"{name!r} in {infinite} of {len(block)} rows."
+        )
+    if missing == "allow":
+        return block
+    nan = np.isnan(block)
+    # The unit that is absent as a whole: a vector, a time step, an image.
+    axes = (1, 2, 3) if block.ndim == 4 else (-1,)
+    absent, touched = np.asarray(nan.all(axis=axes)), np.asarray(nan.any(axis=axes))
+    partly = touched & ~absent
+    if missing == "mask":
+        return _mask_partly(name, block, partly)
+    if absent.ndim == 2:  # padding is no gap, as long as a step is left
+        absent = absent.all(axis=1)
+    if rows := _count_rows(absent) + _count_rows(partly):
+        raise ValueError(
+            f"Input X contains NaN: modality {name!r} in {rows} of {len(block)} rows. Impute it, "
+            "or drop these rows; only time steps that are NaN as a whole are read, as padding."
+        )
+    return block
+
+
+def _mask_partly(name: str, block: FloatArray, partly: NDArray[np.bool_]) -> FloatArray:
+    if not partly.any():
+        return block
+    unit = "time steps" if partly.ndim == 2 else "rows"
+    warnings.warn(
+        f"Modality {name!r} is partly NaN in {partly.sum()} {unit}, which count as missing; "
+        "impute single features before.",
+        UserWarning,
+        stacklevel=5,
+    )
+    block = block.copy()  # it may be the user's
+    block[partly] = np.nan
+    return block
+
+
+def _count_rows(mask: NDArray[np.bool_]) -> int:
+    return int(mask.reshape(len(mask), -1).any(axis=1).sum())
+
+
+# What fit leaves on the estimator ----------------------------------------------------------------
+
+
+def _sample_shape(block: FloatArray) -> tuple[int | None, ...]:
+    # The number of time steps may differ from call to call.
+    return (None, block.shape[2]) if block.ndim == 3 else tuple(block.shape[1:])
+
+
+def _record(estimator: Any, found: _Found, blocks: Blocks) -> None:
+    if found.columns is not None:
+        # Sets n_features_in_ and feature_names_in_, or deletes the latter.
+        validate_data(estimator, found.X, reset=True, skip_check_array=True)
+    else:
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+        widths = [b.shape[-1] if b.ndim < 4 else np.prod(b.shape[1:]) for b in blocks.values()]
+        estimator.n_features_in_ = int(sum(widths))
+    estimator.modality_names_in_ = np.array(list(blocks), dtype=object)
+    estimator.modality_shapes_ = {name: _sample_shape(block) for name, block in blocks.items()}
+    estimator._modality_columns = found.columns
+
+
+def _check_shapes(estimator: Any, blocks: Blocks) -> None:
+    for name, block in blocks.items():
+        shape, expected = _sample_shape(block), estimator.modality_shapes_[name]
+        if shape != expected:
+            raise ValueError(
+                f"Modality {name!r} has samples of shape {_shown(shape)}, but "
+                f"{type(estimator).__name__} was fitted on {_shown(expected)}."
+            )
+
+
+def _shown(shape: tuple[int | None, ...]) -> str:
+    return str(shape).replace("None", "*")
