@@ -1,8 +1,9 @@
 """The sanity checks of the MRO paper (section 7, Figure 3): does each mode separate the orders?
 
 Unimodal: y = x_T + x_V + x_A. Bimodal: y = x_T x_V + x_T x_A + x_V x_A. Separation error: mean
-|UC(y_bi + y_tri)| + |BI(y_tri)| over all combinations of held-out rows (eqs 1-2, every expectation
-computed in full), in standard deviations of the training target; 0 is perfect.
+|UC(y_bi + y_tri)| + |BI(y_tri)| (eqs 1-2), in standard deviations of the training target; 0 is
+perfect. Expectations are taken over the true marginals, N(0, 1), in full, on a grid of 60 quantiles
+per modality: over 60 drawn rows, the true x_T x_V itself would have a unimodal part of 0.2.
 
     python benchmarks/sanity_checks.py [--seeds 3]
 """
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import norm
 
 from sklearn_mmfuse import MRORegressor
 
@@ -33,10 +36,11 @@ def make_data(check, seed):
     return [({name: x[part] for name, x in X.items()}, y[part]) for part in parts]
 
 
-def all_combinations(X):
+def all_combinations():
     """Return N^3 rows: every acoustic with every text with every vision."""
-    grid = np.meshgrid(*[np.arange(N_GRID)] * 3, indexing="ij")
-    return {name: X[name][index.ravel()] for name, index in zip(NAMES, grid, strict=True)}
+    quantiles = norm.ppf((np.arange(N_GRID) + 0.5) / N_GRID)
+    grid = np.meshgrid(*[quantiles] * 3, indexing="ij")
+    return {name: values.reshape(-1, 1) for name, values in zip(NAMES, grid, strict=True)}
 
 
 def unimodal_part(f):
@@ -50,8 +54,8 @@ def bimodal_part(f):
     return sum((f - unimodal_part(f)).mean(axis=axis, keepdims=True) for axis in range(3))
 
 
-def separation_error(model, X, scale):
-    parts = model.decompose(all_combinations(X))
+def separation_error(model, scale):
+    parts = model.decompose(all_combinations())
     by_order = {
         order: value.reshape(N_GRID, N_GRID, N_GRID) for order, value in parts.by_order().items()
     }
@@ -59,13 +63,13 @@ def separation_error(model, X, scale):
     return float((unimodal + np.abs(bimodal_part(by_order[3]))).mean() / scale)
 
 
-def run(check, mode, seed):
+def run(check, mode, fusion, seed):
     (X, y), (X_val, y_val), (X_test, y_test) = make_data(check, seed)
     both = {name: np.concatenate([X[name], X_val[name]]) for name in NAMES}
     rows = np.arange(2 * N_ROWS)
     model = MRORegressor(
         optimization=mode,
-        fusion="tensor",
+        fusion=fusion,
         activation="tanh",
         hidden_layer_sizes=(32,),
         learning_rate=1e-2,
@@ -77,7 +81,7 @@ def run(check, mode, seed):
         random_state=seed,
     ).fit(both, np.concatenate([y, y_val]))
     r = np.corrcoef(model.predict(X_test), y_test)[0, 1]
-    return float(r), separation_error(model, X_test, y.std())
+    return float(r), separation_error(model, y.std())
 
 
 def main():
@@ -86,14 +90,15 @@ def main():
     n_seeds = parser.parse_args().seeds
     torch.set_num_threads(1)
     results = {}
-    print(f"{'check':<10}{'mode':<8}{'test r':>8}{'separation error (mean, min-max)':>36}")
-    for check in ("unimodal", "bimodal"):
-        for mode in MODES:
-            scores = np.array([run(check, mode, seed) for seed in range(n_seeds)])
-            r, error = scores.T
-            results[f"{check}/{mode}"] = {"r": r.tolist(), "separation_error": error.tolist()}
-            spread = f"{error.mean():.4f} ({error.min():.4f}-{error.max():.4f})"
-            print(f"{check:<10}{mode:<8}{r.min():>8.4f}{spread:>36}", flush=True)
+    header = f"{'check':<10}{'fusion':<8}{'mode':<7}{'lowest test r':>14}"
+    print(f"{header}{'separation error (mean, min-max)':>36}")
+    for check, fusion, mode in product(("unimodal", "bimodal"), ("concat", "tensor"), MODES):
+        scores = np.array([run(check, mode, fusion, seed) for seed in range(n_seeds)])
+        r, error = scores.T
+        key = f"{check}/{fusion}/{mode}"
+        results[key] = {"r": r.tolist(), "separation_error": error.tolist()}
+        spread = f"{error.mean():.4f} ({error.min():.4f}-{error.max():.4f})"
+        print(f"{check:<10}{fusion:<8}{mode:<7}{r.min():>14.4f}{spread:>36}", flush=True)
     out = Path(__file__).parent / "results" / "sanity_checks.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n")

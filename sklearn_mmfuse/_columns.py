@@ -143,7 +143,7 @@ def _from_slice(selector: slice, names: Sequence[Any] | None, n_columns: int) ->
     return list(range(start, stop))
 
 
-# Columns that make up modalities -------------------------------------------------------------------
+# Columns that make up modalities ------------------------------------------------------------------
 
 
 def select_columns(X: Any, modalities: Mapping[Any, Any]) -> dict[str, list[int]]:

@@ -335,7 +335,7 @@ def _check_missing(name: str, block: FloatArray, missing: Missing) -> FloatArray
     if missing == "mask":
         return _mask_partly(name, block, partly)
     if absent.ndim == 2:  # padding is no gap, as long as a step is left
-        absent = absent.all(axis=1)
+        absent = np.asarray(absent.all(axis=1))
     if rows := _count_rows(absent) + _count_rows(partly):
         raise ValueError(
             f"Input X contains NaN: modality {name!r} in {rows} of {len(block)} rows. Impute it, "

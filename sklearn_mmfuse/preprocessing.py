@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfuse._data import MultimodalData
+from sklearn_mmfuse._columns import resolve_columns
+from sklearn_mmfuse._data import MultimodalData, as_block
+from sklearn_mmfuse._validation import check_modalities, to_dense
 
 __all__ = ["FlattenModalities", "ModalityColumnTransformer", "PerTimestep"]
 
 
-class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None):
+class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """A `ColumnTransformer` whose output is a `MultimodalData`: one modality per transformer.
 
     Blocks stay what their transformers make them (dense or sparse, 2-D or 3-D). The input is a
@@ -38,25 +43,8 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None):
     # scikit-learn's `_hstack` is documented as the hook of subclasses; the other private methods
     # below have had the same names and signatures since 1.5.
 
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
-        """Fit all transformers.
-
-        Parameters
-        ----------
-        X : data frame, array, MultimodalData or mapping
-            The data.
-        y : array-like, optional
-            Handed to the transformers.
-        **params : dict
-            Routed to the transformers.
-
-        Returns
-        -------
-        self : object
-            The fitted transformer.
-        """
-        self.fit_transform(X, y=y, **params)
-        return self
+    # A passed-through block must not become a frame because of the global `transform_output`.
+    _sklearn_output_config: ClassVar[dict[str, str]] = {"transform": "default"}
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> MultimodalData:
         """Fit all transformers and return the prepared modalities.
@@ -77,7 +65,7 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None):
         """
         X = _as_container(X)
         self._input_modalities = list(X) if isinstance(X, MultimodalData) else None
-        return super().fit_transform(X, y, **params)
+        return self._not_empty(super().fit_transform(X, y, **params))
 
     def transform(self, X: Any, **params: Any) -> MultimodalData:
         """Return the prepared modalities.
@@ -88,43 +76,41 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None):
             The data, in the form seen in `fit`.
         **params : dict
             Routed to the transformers.
-
-        Returns
-        -------
-        modalities : MultimodalData
-            One block per transformer that is not dropped.
         """
         check_is_fitted(self)
-        X = _as_container(X)
-        if self._input_modalities is not None:
-            if not isinstance(X, MultimodalData):
-                raise ValueError(
-                    f"{type(self).__name__} was fitted on modalities "
-                    f"({', '.join(self._input_modalities)}), but got {type(X).__name__}; pass a "
-                    "MultimodalData or a dict."
-                )
-            missing = [name for name in self._input_modalities if name not in X]
-            if missing:
-                raise ValueError(f"X lacks the modalities {', '.join(missing)} seen in fit.")
-            X = X[self._input_modalities]
-        return super().transform(X, **params)
+        return self._not_empty(super().transform(self._as_in_fit(_as_container(X)), **params))
+
+    def _as_in_fit(self, X: Any) -> Any:
+        """Return a container with its modalities in the order of `fit`, which the columns count."""
+        fitted = self._input_modalities
+        if isinstance(X, MultimodalData) != (fitted is not None):
+            raise ValueError(
+                f"{type(self).__name__} was fitted on "
+                f"{f'the modalities {fitted}' if fitted else 'columns'}, but X is "
+                f"{type(X).__name__}; pass data of the same kind."
+            )
+        if fitted is None:
+            return X
+        if lacking := [name for name in fitted if name not in X]:
+            raise ValueError(f"X lacks the modalities {lacking} seen in fit; it has {list(X)}.")
+        return X[fitted]
+
+    def _not_empty(self, result: Any) -> MultimodalData:
+        if not isinstance(result, MultimodalData):  # an array without columns
+            raise ValueError(
+                f"All transformers of {type(self).__name__} are dropped or select no columns; keep "
+                "at least one."
+            )
+        return result
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Configure the transformers inside; the result is a `MultimodalData` all the same.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, optional
-            Passed on to the transformers that have `set_output`.
-
-        Returns
-        -------
-        self : object
-            This transformer.
-        """
-        for _, transformer, _ in self.transformers:
+        """Configure the transformers inside; the result is a `MultimodalData` all the same."""
+        steps = [*self.transformers, *getattr(self, "transformers_", [])]
+        for transformer in [*(step[1] for step in steps), self.remainder]:
             if hasattr(transformer, "set_output"):
-                transformer.set_output(transform=transform)
+                # A pipeline with a TfidfVectorizer refuses; its output is an array all the same.
+                with suppress(ValueError):
+                    transformer.set_output(transform=transform)
         return self
 
     def _active_names(self) -> list[str]:
@@ -134,11 +120,19 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None):
         return [name for name, *_ in steps]
 
     def _hstack(self, Xs: list[Any], *, n_samples: int) -> MultimodalData:
-        return MultimodalData(dict(zip(self._active_names(), Xs, strict=True)))
+        blocks: dict[str, Any] = {}
+        for name, block in zip(self._active_names(), Xs, strict=True):
+            # Modalities that are passed through together keep their own names.
+            part = dict(block.items()) if isinstance(block, MultimodalData) else {name: block}
+            if twice := [key for key in part if key in blocks]:
+                raise ValueError(f"Two transformers return the modality {twice[0]!r}; rename one.")
+            blocks |= part
+        return MultimodalData(blocks)
 
     def _validate_output(self, result: Any) -> None:
         for name, block in zip(self._active_names(), result, strict=True):
-            if len(getattr(block, "shape", ())) < 2:
+            # A column of arrays, passed through, is a sequence.
+            if len(getattr(block, "shape", ())) < 2 and _as_dense(block).ndim < 2:
                 raise ValueError(
                     f"The output of the {name!r} transformer must have at least 2 dimensions, "
                     f"(n_samples, n_features); got {getattr(block, 'shape', type(block))}."
@@ -146,34 +140,42 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None):
 
     def _record_output_indices(self, Xs: Any) -> None:
         # Features are the last axis, also of sequences.
-        super()._record_output_indices([np.empty((0, block.shape[-1])) for block in Xs])
+        super()._record_output_indices([np.empty((0, _width(block))) for block in Xs])
 
     def _validate_column_callables(self, X: Any) -> None:
         if not isinstance(X, MultimodalData):
             super()._validate_column_callables(X)
             return
-        names = list(X)
-        self._columns = [c(X) if callable(c) else c for _, _, c in self.transformers]
-        self._transformer_to_input_indices = {
-            step[0]: _positions(columns, names)
-            for step, columns in zip(self.transformers, self._columns, strict=True)
-        }
+        self._columns = []
+        self._transformer_to_input_indices = {}
+        for name, _, selector in self.transformers:
+            columns = selector(X) if callable(selector) else selector
+            positions = resolve_columns(X, columns)
+            # One name picks the block itself, a list of names a container.
+            self._columns.append(positions[0] if np.isscalar(columns) else positions)
+            self._transformer_to_input_indices[name] = positions
+
+    def _get_remainder_cols(self, indices: list[int]) -> Any:
+        if self._input_modalities is not None:
+            return indices
+        return super()._get_remainder_cols(indices)
 
     def _get_feature_name_out_for_transformer(
         self, name: str, trans: Any, feature_names_in: NDArray[Any]
     ) -> Any:
-        if self._input_modalities is None:
-            return super()._get_feature_name_out_for_transformer(name, trans, feature_names_in)
         width = self.output_indices_[name].stop - self.output_indices_[name].start
-        try:
-            names = trans.get_feature_names_out()
-        except (AttributeError, ValueError):
-            names = ()
-        # A passthrough knows no names of its own.
-        return names if len(names) == width else np.array([str(i) for i in range(width)], object)
+        names: Any = ()
+        if self._input_modalities is None:
+            names = super()._get_feature_name_out_for_transformer(name, trans, feature_names_in)
+        elif hasattr(trans, "get_feature_names_out"):
+            # The features of a modality have no names of their own.
+            with suppress(AttributeError, ValueError):
+                names = trans.get_feature_names_out()
+        # One column of arrays, or a sequence passed through, has more features than names.
+        return names if len(names) == width else _default_names(width)
 
 
-class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Apply a 2-D transformer to every time step of sequences.
 
     It is fitted on observed steps only; steps that are NaN throughout are padding and stay NaN.
@@ -208,19 +210,24 @@ class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
         Parameters
         ----------
-        X : array-like of shape (n, T, d), or list of arrays (T_i, d)
+        X : array-like of shape (n, T, d), or n arrays of shape (T_i, d)
             Sequences.
-        y : None
-            Ignored.
+        y : array-like of shape (n,), optional
+            Handed to the transformer, repeated for every step of a sample.
 
         Returns
         -------
         self : object
             The fitted transformer.
         """
-        padded = pad_sequences(X)
-        self.transformer_ = clone(self.transformer).fit(padded[_observed(padded)])
+        padded, observed = _steps(X)
+        if not observed.any():
+            raise ValueError("X has no observed time steps, only NaN.")
+        # Steps of one sample share its target.
+        target = None if y is None else np.asarray(y)[np.nonzero(observed)[0]]
+        self.transformer_ = clone(self.transformer).fit(padded[observed], target)
         self.n_features_in_ = padded.shape[2]
+        self._n_features_out = _as_dense(self.transformer_.transform(padded[observed][:1])).shape[1]
         return self
 
     def transform(self, X: Any) -> NDArray[Any]:
@@ -228,7 +235,7 @@ class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
         Parameters
         ----------
-        X : array-like of shape (n, T, d), or list of arrays (T_i, d)
+        X : array-like of shape (n, T, d), or n arrays of shape (T_i, d)
             Sequences; T need not be that of `fit`.
 
         Returns
@@ -237,37 +244,53 @@ class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             NaN where there is no step.
         """
         check_is_fitted(self)
-        padded = pad_sequences(X)
+        padded, observed = _steps(X)
         if padded.shape[2] != self.n_features_in_:
             raise ValueError(
                 f"The time steps of X have {padded.shape[2]} features, but PerTimestep was fitted "
                 f"with {self.n_features_in_}."
             )
-        observed = _observed(padded)
-        steps = np.asarray(self.transformer_.transform(padded[observed]))
-        result = np.full((*padded.shape[:2], steps.shape[1]), np.nan)
-        result[observed] = steps
+        new = np.empty((0, self._n_features_out), dtype=padded.dtype)
+        if observed.any():  # transformers refuse to see no rows
+            new = _as_dense(self.transformer_.transform(padded[observed]))
+        dtype = new.dtype if new.dtype.kind == "f" else np.dtype(np.float64)
+        result = np.full((*observed.shape, self._n_features_out), np.nan, dtype=dtype)
+        result[observed] = new
         return result
 
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Do nothing: sequences fit into no data frame, but pipelines ask every step."""
+        return self
+
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Return the names that the transformer gives its output.
-
-        Parameters
-        ----------
-        input_features : array-like of str, optional
-            Names of the features of a step.
-
-        Returns
-        -------
-        names : ndarray of str
-            One per output feature.
-        """
+        """Return the names that the transformer gives its output."""
         check_is_fitted(self)
-        return np.asarray(self.transformer_.get_feature_names_out())
+        # One column of sequences has one name for many features.
+        fits = input_features is not None and len(input_features) == self.n_features_in_
+        return np.asarray(
+            self.transformer_.get_feature_names_out(input_features if fits else None), dtype=object
+        )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
 
 
-class FlattenModalities(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class FlattenModalities(TransformerMixin, BaseEstimator):
     """Put all modalities side by side in one array: early fusion for any scikit-learn estimator.
+
+    Parameters
+    ----------
+    modalities : list of str or dict, optional
+        Which modalities, in which order; or, for arrays and data frames, the columns of each.
+
+    Attributes
+    ----------
+    modality_names_in_ : ndarray of str
+        The modalities, in the order of their columns.
 
     Examples
     --------
@@ -275,100 +298,102 @@ class FlattenModalities(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
     >>> from sklearn_mmfuse.preprocessing import FlattenModalities
     >>> flatten = FlattenModalities().fit({"text": np.ones((2, 2)), "audio": np.zeros((2, 1))})
     >>> flatten.get_feature_names_out().tolist()
-    ['text__0', 'text__1', 'audio__0']
+    ['text__x0', 'text__x1', 'audio__x0']
     >>> flatten.transform({"audio": np.zeros((1, 1)), "text": np.ones((1, 2))})
     array([[1., 1., 0.]])
     """
 
+    def __init__(self, modalities: Any = None) -> None:
+        self.modalities = modalities
+
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the names and sizes of the modalities.
-
-        Parameters
-        ----------
-        X : MultimodalData or mapping
-            The modalities.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : object
-            The fitted transformer.
-        """
-        data = _as_container(X)
-        self.modality_names_in_ = np.array(list(data), dtype=object)
-        widths = {name: data[[name]].to_numpy().shape[1] for name in data}
-        self.n_features_out_ = sum(widths.values())
-        self._names_out = [f"{name}__{i}" for name, width in widths.items() for i in range(width)]
+        """Learn the names and sizes of the modalities."""
+        blocks = check_modalities(self, X, reset=True, dtype=np.float64, missing="allow")
+        self._sizes = {name: block.shape[1:] for name, block in blocks.items()}
+        self._n_features_out = sum(int(np.prod(size)) for size in self._sizes.values())
         return self
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def transform(self, X: Any) -> NDArray[np.float64]:
         """Return the modalities side by side, in the order of `fit`.
 
         Parameters
         ----------
-        X : MultimodalData or mapping
-            The modalities.
+        X : MultimodalData, mapping, data frame or array
+            The modalities. Sequences are padded with NaN to the longest of `fit`.
 
         Returns
         -------
-        X_new : ndarray of shape (n, n_features_out_)
+        X_new : ndarray of shape (n, n_features)
             The features.
         """
         check_is_fitted(self)
-        flat = _as_container(X)[list(self.modality_names_in_)].to_numpy()
-        if flat.shape[1] != self.n_features_out_:
-            raise ValueError(
-                f"X has {flat.shape[1]} features, but FlattenModalities was fitted with "
-                f"{self.n_features_out_}."
-            )
-        return flat
+        blocks = check_modalities(self, X, reset=False, dtype=np.float64, missing="allow")
+        parts = [_pad_to(name, block, self._sizes[name]) for name, block in blocks.items()]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Return `modality__position` for every feature.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        names : ndarray of str
-            One per feature.
-        """
+        """Return `<modality>__<feature>`; `audio__t2_x0` is feature 0 of time step 2."""
         check_is_fitted(self)
-        return np.array(self._names_out, dtype=object)
+        names: list[str] = []
+        for modality, size in self._sizes.items():
+            names += [f"{modality}__{feature}" for feature in self._features(modality, size)]
+        return np.array(names, dtype=object)
 
+    def _features(self, modality: str, size: tuple[int, ...]) -> Iterable[str]:
+        if len(size) == 2:
+            return (f"t{step}_x{i}" for step in range(size[0]) for i in range(size[1]))
+        if self._modality_columns is None or not hasattr(self, "feature_names_in_"):
+            return _default_names(int(np.prod(size)))
+        columns = self.feature_names_in_[self._modality_columns[modality]]
+        return (name.removeprefix(f"{modality}__") for name in columns)
 
-def pad_sequences(X: Any) -> NDArray[np.float64]:
-    """Return sequences as `(n, T, d)`, padded with NaN to the longest."""
-    if getattr(X, "ndim", 0) == 3:
-        return np.asarray(X, dtype=np.float64)
-    rows = [np.asarray(row, dtype=np.float64) for row in X]
-    if not rows or any(row.ndim != 2 or row.shape[1] != rows[0].shape[1] for row in rows):
-        raise ValueError(
-            "Sequences are (n_samples, T, d), or a list of arrays (T_i, d) with equal d; got "
-            f"{[row.shape for row in rows[:3]]}."
-        )
-    padded = np.full((len(rows), max(map(len, rows)), rows[0].shape[1]), np.nan)
-    for target, row in zip(padded, rows, strict=True):
-        target[: len(row)] = row
-    return padded
-
-
-def _observed(padded: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.asarray(~np.isnan(padded).all(axis=2))
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.dict = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
 
 
 def _as_container(X: Any) -> Any:
-    return MultimodalData(X) if isinstance(X, Mapping) else X
+    # A dok_array is a dict, too.
+    return MultimodalData(X) if isinstance(X, Mapping) and not sparse.issparse(X) else X
 
 
-def _positions(columns: Any, names: list[str]) -> list[int]:
-    """Return the positions of modalities, given one name, several, or positions."""
-    wanted = [columns] if isinstance(columns, str | int) else list(columns)
-    for column in wanted:
-        if isinstance(column, str) and column not in names:
-            raise ValueError(f"X has no modality {column!r}; there are {', '.join(names)}.")
-    return [names.index(c) if isinstance(c, str) else int(c) for c in wanted]
+def _as_dense(X: Any) -> NDArray[Any]:
+    return np.asarray(to_dense("X", X))
+
+
+def _width(block: Any) -> int:
+    if isinstance(block, MultimodalData):
+        return sum(_width(part) for part in block.values())
+    return int((_as_dense(block) if len(block.shape) == 1 else block).shape[-1])
+
+
+def _default_names(width: int) -> NDArray[Any]:
+    return np.array([f"x{i}" for i in range(width)], dtype=object)
+
+
+def _steps(X: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return sequences padded to (n, T, d), and which steps there are."""
+    padded = _as_dense(as_block("X", X))
+    if padded.ndim != 3:
+        raise ValueError(
+            f"PerTimestep needs sequences, (n, T, d) or one array (T_i, d) per sample, got shape "
+            f"{padded.shape}; use its transformer directly for feature vectors."
+        )
+    if padded.dtype.kind != "f":
+        padded = padded.astype(np.float64)
+    return padded, np.asarray(~np.isnan(padded).all(axis=2))
+
+
+def _pad_to(name: str, block: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    surplus = block.shape[1] - size[0]
+    if block.ndim != 3 or surplus == 0:
+        return block
+    if surplus > 0:
+        raise ValueError(
+            f"Modality {name!r} has {block.shape[1]} time steps, but FlattenModalities was fitted "
+            f"with at most {size[0]}; cut it, or pad the training data."
+        )
+    return np.pad(block, ((0, 0), (0, -surplus), (0, 0)), constant_values=np.nan)

@@ -320,7 +320,17 @@ def _draw_waterfall(ax: Axes, steps: FloatArray, bias: float) -> None:
     # The edge keeps a step visible that is thinner than a line.
     ax.barh(rows, steps, left=levels[:-1], height=0.62, color=colors, edgecolor=colors, lw=0.8)
     ax.plot(levels[[0, -1]], [0, len(levels)], "D", color="black", markersize=5)
+    spread = float(np.ptp(levels)) or abs(bias) or 1.0
+    room = 0.03 * spread * (2 + _write_values(ax, levels, steps))
+    ax.set_xlim(levels.min() - room, levels.max() + room)
+    ax.set_ylim(len(levels) + 0.6, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.locator_params(axis="x", nbins=5)
+    lighten(ax, grid="x")
 
+
+def _write_values(ax: Axes, levels: FloatArray, steps: FloatArray) -> int:
+    """Write each value beside its bar, where the bar points; return the longest text's length."""
     form = _number_format(steps)
     texts = [_format(levels[0], form), *(_format(step, f"+{form}") for step in steps)]
     texts.append(_format(levels[-1], form))
@@ -336,13 +346,7 @@ def _draw_waterfall(ax: Axes, steps: FloatArray, bias: float) -> None:
             va="center",
             fontsize="small",
         )
-    spread = float(np.ptp(levels)) or abs(bias) or 1.0
-    room = 0.03 * spread * (2 + max(len(text) for text in texts))
-    ax.set_xlim(levels.min() - room, levels.max() + room)
-    ax.set_ylim(len(levels) + 0.6, -0.6)
-    ax.tick_params(axis="y", length=0)
-    ax.locator_params(axis="x", nbins=5)
-    lighten(ax, grid="x")
+    return max(len(text) for text in texts)
 
 
 def _draw_bars(
