@@ -16,8 +16,8 @@ __all__ = [
     "NAMELESS",
     "by_top_level",
     "column_names",
+    "columns_of_arrays",
     "group_by_prefix",
-    "holds_arrays",
     "is_frame",
     "resolve_columns",
     "select_columns",
@@ -136,10 +136,10 @@ def _from_slice(selector: slice, names: Sequence[Any] | None, n_columns: int) ->
         return list(range(n_columns))[selector]
     if not all(isinstance(end, str) for end in ends):
         raise _not_a_selector(selector)
-    if selector.step not in (1, None):
-        raise NotImplementedError("A slice of column names cannot have a step.")
     start = 0 if selector.start is None else _position(selector.start, names)
     stop = n_columns if selector.stop is None else _position(selector.stop, names) + 1
+    if selector.step not in (1, None):
+        raise NotImplementedError("A slice of column names cannot have a step.")
     return list(range(start, stop))
 
 
@@ -205,8 +205,17 @@ def by_top_level(X: pd.DataFrame) -> dict[str, Any]:
     return {k: v.set_axis(range(v.shape[1]), axis=1) for k, v in blocks.items()}
 
 
-def holds_arrays(column: pd.Series) -> bool:
-    """Whether the cells of a column are arrays; some may be absent."""
+def columns_of_arrays(X: Any) -> dict[str, Any] | None:
+    """Return the columns of a frame in which every cell is an array or absent, else None."""
+    columns = {name: X[name] for name in column_names(X) or []}
+    if not columns or not len(X) or not all(_holds_arrays(column) for column in columns.values()):
+        return None
+    return columns
+
+
+def _holds_arrays(column: Any) -> bool:
+    if isinstance(nw.from_native(column, series_only=True).dtype, nw.List | nw.Array):  # polars
+        return True
     if column.dtype != object:
         return False
     return isinstance(next((cell for cell in column if not _is_absent(cell)), None), np.ndarray)

@@ -277,6 +277,8 @@ def as_block(name: str, value: Any) -> Block:
         block = value
     elif nw.dependencies.is_into_dataframe(value):
         block = _frame_to_array(value)
+    elif nw.dependencies.is_into_series(value) and _is_nested(value):
+        block = _list_to_array(value.to_list())
     elif isinstance(value, list | tuple):
         block = _list_to_array(value)
     else:
@@ -333,6 +335,10 @@ def _row_key(key: Any, n_rows: int) -> slice | NDArray[np.intp]:
     if len(rows) != n_rows:
         raise IndexError(f"The mask has {len(rows)} entries for {n_rows} samples.")
     return np.flatnonzero(rows)
+
+
+def _is_nested(series: Any) -> bool:
+    return isinstance(nw.from_native(series, series_only=True).dtype, nw.List | nw.Array)
 
 
 def _frame_to_array(frame: Any) -> NDArray[Any]:

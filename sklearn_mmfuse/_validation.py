@@ -18,8 +18,8 @@ from sklearn.utils.validation import validate_data
 from sklearn_mmfuse._columns import (
     NAMELESS,
     by_top_level,
+    columns_of_arrays,
     group_by_prefix,
-    holds_arrays,
     is_frame,
     select_columns,
     stack_cells,
@@ -149,13 +149,12 @@ def _named_blocks(X: Any) -> dict[str, Any] | None:
         )
     if isinstance(X, MultimodalData | Mapping):
         return dict(MultimodalData(X).items())
-    if not isinstance(X, pd.DataFrame):
+    if not is_frame(X):
         return None
     if isinstance(X.columns, pd.MultiIndex):
         return by_top_level(X)
-    if len(X) and len(X.columns) and all(holds_arrays(X.iloc[:, j]) for j in range(X.shape[1])):
-        return dict(MultimodalData({name: X[name].to_numpy() for name in X.columns}).items())
-    return None
+    columns = columns_of_arrays(X)
+    return None if columns is None else dict(MultimodalData(columns).items())
 
 
 def _pick(found: dict[str, Any], modalities: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfuse._columns import resolve_columns
-from sklearn_mmfuse._data import MultimodalData, as_block
+from sklearn_mmfuse._data import MultimodalData, as_block, trailing_shape
 from sklearn_mmfuse._validation import check_modalities, to_dense
 
 __all__ = ["FlattenModalities", "ModalityColumnTransformer", "PerTimestep"]
@@ -113,15 +113,22 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None): 
                     transformer.set_output(transform=transform)
         return self
 
-    def _active_names(self) -> list[str]:
+    def _names(self, *, fitted: bool = True) -> list[str]:
         steps = self._iter(
-            fitted=True, column_as_labels=False, skip_drop=True, skip_empty_columns=True
+            fitted=fitted, column_as_labels=False, skip_drop=True, skip_empty_columns=True
         )
         return [name for name, *_ in steps]
 
+    def _call_func_on_transformers(self, X: Any, y: Any, func: Any, **kwargs: Any) -> list[Any]:
+        results = super()._call_func_on_transformers(X, y, func, **kwargs)
+        if not (results and isinstance(results[0], tuple)):  # transforming
+            return [_as_output(k, v) for k, v in zip(self._names(), results, strict=True)]
+        steps = zip(self._names(fitted=False), results, strict=True)
+        return [(_as_output(name, block), fitted) for name, (block, fitted) in steps]
+
     def _hstack(self, Xs: list[Any], *, n_samples: int) -> MultimodalData:
         blocks: dict[str, Any] = {}
-        for name, block in zip(self._active_names(), Xs, strict=True):
+        for name, block in zip(self._names(), Xs, strict=True):
             # Modalities that are passed through together keep their own names.
             part = dict(block.items()) if isinstance(block, MultimodalData) else {name: block}
             if twice := [key for key in part if key in blocks]:
@@ -130,12 +137,11 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None): 
         return MultimodalData(blocks)
 
     def _validate_output(self, result: Any) -> None:
-        for name, block in zip(self._active_names(), result, strict=True):
-            # A column of arrays, passed through, is a sequence.
-            if len(getattr(block, "shape", ())) < 2 and _as_dense(block).ndim < 2:
+        for name, block in zip(self._names(), result, strict=True):
+            if block.ndim < 2:
                 raise ValueError(
                     f"The output of the {name!r} transformer must have at least 2 dimensions, "
-                    f"(n_samples, n_features); got {getattr(block, 'shape', type(block))}."
+                    f"(n_samples, n_features); got shape {block.shape}."
                 )
 
     def _record_output_indices(self, Xs: Any) -> None:
@@ -214,11 +220,6 @@ class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             Sequences.
         y : array-like of shape (n,), optional
             Handed to the transformer, repeated for every step of a sample.
-
-        Returns
-        -------
-        self : object
-            The fitted transformer.
         """
         padded, observed = _steps(X)
         if not observed.any():
@@ -320,11 +321,6 @@ class FlattenModalities(TransformerMixin, BaseEstimator):
         ----------
         X : MultimodalData, mapping, data frame or array
             The modalities. Sequences are padded with NaN to the longest of `fit`.
-
-        Returns
-        -------
-        X_new : ndarray of shape (n, n_features)
-            The features.
         """
         check_is_fitted(self)
         blocks = check_modalities(self, X, reset=False, dtype=np.float64, missing="allow")
@@ -364,10 +360,17 @@ def _as_dense(X: Any) -> NDArray[Any]:
     return np.asarray(to_dense("X", X))
 
 
+def _as_output(name: str, output: Any) -> Any:
+    """Return an array, csr matrix or container; a column of arrays, passed through, is padded."""
+    if isinstance(output, MultimodalData):
+        return output
+    block = as_block(name, output)
+    return to_dense(name, block) if block.ndim == 1 else block
+
+
 def _width(block: Any) -> int:
-    if isinstance(block, MultimodalData):
-        return sum(_width(part) for part in block.values())
-    return int((_as_dense(block) if len(block.shape) == 1 else block).shape[-1])
+    parts = block.values() if isinstance(block, MultimodalData) else [block]
+    return sum(int(trailing_shape(part)[-1] or 0) for part in parts)
 
 
 def _default_names(width: int) -> NDArray[Any]:

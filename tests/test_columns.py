@@ -4,19 +4,23 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
+from numpy.testing import assert_array_equal
 from sklearn.compose import make_column_selector
 from sklearn.utils._indexing import _get_column_indices
 
 from sklearn_mmfuse import MultimodalData
 from sklearn_mmfuse._columns import (
     by_top_level,
+    columns_of_arrays,
     group_by_prefix,
-    holds_arrays,
     resolve_columns,
     select_columns,
     stack_cells,
     take_columns,
 )
+from sklearn_mmfuse._validation import check_modalities
+from sklearn_mmfuse.preprocessing import FlattenModalities
 
 NAMES = ["a", "b", "c", "d"]
 FRAME = pd.DataFrame(np.arange(8.0).reshape(2, 4), columns=NAMES)
@@ -160,9 +164,7 @@ def test_mixed_prefixes_are_told():
 @pytest.mark.parametrize("positions", [[1, 2], [3, 0], [1], [0, 2]])
 def test_columns_are_taken_by_position(container, positions):
     X = CONTAINERS[container]
-    np.testing.assert_array_equal(
-        np.asarray(take_columns(X, positions)), np.asarray(X)[:, positions]
-    )
+    assert_array_equal(np.asarray(take_columns(X, positions)), np.asarray(X)[:, positions])
 
 
 def test_neighboring_columns_are_a_view():
@@ -182,11 +184,15 @@ def test_levels_are_modality_and_feature():
         by_top_level(pd.concat({"x": frame}, axis=1))
 
 
-def test_cells_that_hold_arrays_are_found():
-    assert holds_arrays(pd.Series([None, np.nan, np.ones(2)], dtype=object))
-    assert not holds_arrays(pd.Series(["a", np.ones(2)], dtype=object))
-    assert not holds_arrays(pd.Series([None, None], dtype=object))
-    assert not holds_arrays(pd.Series([1.0, 2.0]))
+def test_columns_of_arrays_are_found():
+    arrays = pd.Series([None, np.nan, np.ones(2)], dtype=object)
+    assert list(columns_of_arrays(pd.DataFrame({"a": arrays, "b": arrays}))) == ["a", "b"]
+    for other in (["a", np.ones(2), None], [None] * 3, [1.0, 2.0, 3.0]):
+        assert columns_of_arrays(pd.DataFrame({"a": arrays, "b": pd.Series(other)})) is None
+    assert columns_of_arrays(pd.DataFrame({"a": arrays})[:0]) is None
+    nested = pl.DataFrame({"a": [[1.0], None], "b": [[[1.0]], [[2.0], [3.0]]]})
+    assert list(columns_of_arrays(nested)) == ["a", "b"]
+    assert columns_of_arrays(nested.with_columns(c=1)) is None
 
 
 def cells(*items):
@@ -204,7 +210,7 @@ def test_cells_are_stacked_and_padded():
     assert np.isnan(steps[2, 1]).all()
     assert not np.isnan(steps[2, 0]).any()
     vectors = stack_cells("a", cells([1, 2], float("nan")))
-    np.testing.assert_array_equal(vectors, [[1.0, 2.0], [np.nan, np.nan]])
+    assert_array_equal(vectors, [[1.0, 2.0], [np.nan, np.nan]])
     assert stack_cells("a", cells(np.ones((2, 3, 3)), np.ones((2, 3, 3)))).shape == (2, 2, 3, 3)
     assert stack_cells("a", cells(np.ones((0, 3)))).shape == (1, 1, 3)
 
@@ -219,10 +225,87 @@ def test_cells_are_stacked_and_padded():
     ],
 )
 def test_cells_of_different_features_are_told(items):
-    with pytest.raises(ValueError, match="'a' mixes samples of shapes .* time steps"):
+    with pytest.raises(ValueError, match=r"'a' mixes samples of shapes .* time steps"):
         stack_cells("a", cells(*items))
 
 
 def test_texts_are_not_stacked():
     texts = cells("a", "b")
     assert stack_cells("a", texts) is texts
+
+
+# Columns as modalities ---------------------------------------------------------------------------
+
+N = 12
+FLAT = np.random.default_rng(0).normal(size=(N, 5))
+PLAIN = pd.DataFrame(FLAT, columns=["a", "b", "c", "x", "y"])
+TEXT, VIDEO = FLAT[:, :3], FLAT[:, 3:]
+
+
+def read(X, modalities=None):
+    """Check `X` in fit; return the estimator and the blocks."""
+    estimator = FlattenModalities(modalities)
+    return estimator, check_modalities(estimator, X, reset=True, dtype=np.float64)
+
+
+def read_again(estimator, X):
+    return check_modalities(estimator, X, reset=False, dtype=np.float64)
+
+
+@pytest.mark.parametrize(
+    ("X", "modalities"),
+    [
+        (FLAT, {"text": slice(0, 3), "video": [3, -1]}),
+        (FLAT.tolist(), {"text": [0, 1, 2], "video": slice(3, None)}),
+        (torch.tensor(FLAT), {"text": slice(0, 3), "video": slice(3, 5)}),
+        (np.asfortranarray(FLAT), {"text": [0, 1, 2], "video": [False] * 3 + [True] * 2}),
+        (PLAIN, {"text": ["a", "b", "c"], "video": slice("x", "y")}),
+        (PLAIN, {"text": make_column_selector("[abc]"), "video": PLAIN.columns[3:]}),
+        (PLAIN, {"text": slice(3), "video": PLAIN.columns > "c"}),
+        (pl.from_pandas(PLAIN), {"text": ["a", "b", "c"], "video": ["x", "y"]}),
+        (PLAIN.set_axis(range(5), axis=1), {"text": [0, 1, 2], "video": [3, 4]}),
+        (PLAIN.add_prefix("m__"), {"text": slice("m__a", "m__c"), "video": ["m__x", "m__y"]}),
+    ],
+)
+def test_a_dict_of_columns_names_the_modalities(X, modalities):
+    estimator, blocks = read(X, modalities)
+    assert_array_equal(blocks["text"], TEXT)
+    assert_array_equal(blocks["video"], VIDEO)
+    assert all(block.flags.c_contiguous for block in blocks.values())
+    assert estimator.n_features_in_ == 5
+    again = read_again(estimator, X)
+    assert_array_equal(again["video"], VIDEO)
+    # A later caller may already have the modalities apart.
+    assert_array_equal(read_again(estimator, {"text": TEXT, "video": VIDEO})["video"], VIDEO)
+
+
+def test_columns_may_overlap_and_be_left_out():
+    frame = PLAIN.assign(note="not a number", gap=np.nan)
+    estimator, blocks = read(frame, {"left": ["a", "b"], "right": ["b", "c"], "one": "x"})
+    assert_array_equal(blocks["left"][:, 1], blocks["right"][:, 0])
+    assert blocks["one"].shape == (N, 1)
+    assert estimator.n_features_in_ == 7
+    mixed = np.array([[1.0, "note"], [2.0, "note"]], dtype=object)
+    assert_array_equal(read(mixed, {"a": 0})[1]["a"], [[1.0], [2.0]])
+
+
+def test_data_without_names_are_one_modality_with_a_warning():
+    message = "FlattenModalities found no modalities in X and treats .* as ONE modality, 'X': there"
+    for X in (FLAT, PLAIN, pl.from_pandas(PLAIN), FLAT.tolist()):
+        with pytest.warns(UserWarning, match=message):
+            estimator, blocks = read(X)
+        assert_array_equal(blocks["X"], FLAT)
+        read_again(estimator, X)  # which says nothing more
+    assert list(read(FLAT, ["X"])[1]) == ["X"]  # on purpose
+    assert list(read(FLAT, {"all": slice(None)})[1]) == ["all"]
+
+
+def test_a_frame_of_sequences_is_padded():
+    ragged = pd.Series([np.ones((1 + i % 4, 2)) for i in range(N)])
+    _, blocks = read(pd.DataFrame({"text": pd.Series([*TEXT]), "audio": ragged}))
+    assert blocks["audio"].shape == (N, 4, 2)
+
+
+def test_bfloat16_becomes_float():
+    _, blocks = read({"a": torch.ones(3, 2, dtype=torch.bfloat16)})
+    assert_array_equal(blocks["a"], np.ones((3, 2)))

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import pairwise
 
 import joblib
 import numpy as np
@@ -81,7 +82,7 @@ def test_picking_rows_is_picking_the_rows_of_every_block(key):
 def test_concat_undoes_splitting(cuts):
     data = make_data()
     edges = [0, *cuts, 7]
-    parts = [data[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [data[a:b] for a, b in pairwise(edges)]
     assert_same(MultimodalData.concat(parts), data)
 
 
@@ -292,14 +293,13 @@ def test_concat_tells_what_does_not_fit():
 
 def test_repr_names_shapes_and_types():
     assert repr(make_data().drop(["image", "words", "video", "note"])) == (
-        "<MultimodalData of 7 samples: text (3,) float64, audio (4, 2) float64, "
-        "clip (*, 2) object>"
+        "<MultimodalData of 7 samples: text (3,) float64, audio (4, 2) float64, clip (*, 2) object>"
     )
 
 
 def test_equality_is_identity():
     data = make_data()
-    assert data == data  # noqa: PLR0124
+    assert data == data
     assert data != make_data()
     assert len({data, data}) == 1
 

@@ -90,18 +90,23 @@ class GroupMLPs(nn.Module):
         return [layer for layer in self.later if isinstance(layer, GroupLinear)]
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw the weights as one linear layer per group would have them; biases are zero."""
+        """Draw perceptron after perceptron, so that more groups leave the first ones as they are.
+
+        Bounds are those of one linear layer per group; biases are zero.
+        """
         n_hidden = self.first_bias.shape[3]
         blocks = {
             name: iter(weight.data.unflatten(2, (-1, n_hidden)).unbind(2))
             for name, weight in zip(self._names, self.first, strict=True)
         }
-        for group, fan_in in zip(self.groups, self._fan_in, strict=True):
+        for position, (group, fan_in) in enumerate(zip(self.groups, self._fan_in, strict=True)):
             for name in group:
                 uniform_fan_in_(next(blocks[name]), fan_in, generators)
-        nn.init.zeros_(self.first_bias)
-        for layer in self._later_layers():
-            layer.reset_parameters(generators)
+            for layer in self._later_layers():
+                weight = layer.weight.data[:, position]
+                uniform_fan_in_(weight, weight.shape[1], generators)
+        for bias in (self.first_bias, *(layer.bias for layer in self._later_layers())):
+            nn.init.zeros_(bias)
 
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
         """Return the outputs of all perceptrons."""

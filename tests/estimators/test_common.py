@@ -1,0 +1,55 @@
+"""scikit-learn's own estimator checks, all of them."""
+
+import os
+
+import pytest
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_param_validation,
+    parametrize_with_checks,
+)
+
+from sklearn_mmfuse import MROClassifier, MRORegressor, estimators
+
+QUICK = {"max_epochs": 100, "random_state": 0}
+INSTANCES = [
+    MROClassifier(dtype="float64", **QUICK),
+    MRORegressor(dtype="float64", **QUICK),
+    MROClassifier(**QUICK),
+    MRORegressor(**QUICK),
+    MROClassifier(dtype="float64", optimization="smro", fusion="tensor", **QUICK),
+    MRORegressor(dtype="float64", optimization="joint", share_encoders=True, **QUICK),
+]
+ROUNDING = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "compares two fits to 1e-7 of each other, and float32 rounds at 6e-8 in every step"
+    )
+}
+
+pytestmark = [
+    pytest.mark.draws_globally,
+    # The checks pass arrays without names.
+    pytest.mark.filterwarnings("ignore:.*found no modalities in X:UserWarning"),
+]
+
+
+def test_every_estimator_is_checked():
+    assert {type(instance).__name__ for instance in INSTANCES} == set(estimators.__all__)
+
+
+def test_no_check_is_skipped_for_want_of_the_array_api():
+    assert os.environ["SCIPY_ARRAY_API"] == "1"
+
+
+@parametrize_with_checks(
+    INSTANCES,
+    expected_failed_checks=lambda e: ROUNDING if e.dtype == "float32" else {},
+)
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", INSTANCES[:2], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("check", [check_dataframe_column_names_consistency, check_param_validation])
+def test_checks_outside_the_official_list(estimator, check):
+    check(type(estimator).__name__, estimator)
