@@ -42,7 +42,6 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None): 
 
     # scikit-learn's `_hstack` is documented as the hook of subclasses; the other private methods
     # below have had the same names and signatures since 1.5.
-
     # A passed-through block must not become a frame because of the global `transform_output`.
     _sklearn_output_config: ClassVar[dict[str, str]] = {"transform": "default"}
 
@@ -121,10 +120,11 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None): 
 
     def _call_func_on_transformers(self, X: Any, y: Any, func: Any, **kwargs: Any) -> list[Any]:
         results = super()._call_func_on_transformers(X, y, func, **kwargs)
-        if not (results and isinstance(results[0], tuple)):  # transforming
-            return [_as_output(k, v) for k, v in zip(self._names(), results, strict=True)]
-        steps = zip(self._names(fitted=False), results, strict=True)
-        return [(_as_output(name, block), fitted) for name, (block, fitted) in steps]
+        fitting = not results or isinstance(results[0], tuple)
+        steps = zip(self._names(fitted=not fitting), results, strict=True)
+        if fitting:
+            return [(_as_output(name, block), fitted) for name, (block, fitted) in steps]
+        return [_as_output(name, block) for name, block in steps]
 
     def _hstack(self, Xs: list[Any], *, n_samples: int) -> MultimodalData:
         blocks: dict[str, Any] = {}
@@ -251,12 +251,12 @@ class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
                 f"The time steps of X have {padded.shape[2]} features, but PerTimestep was fitted "
                 f"with {self.n_features_in_}."
             )
-        new = np.empty((0, self._n_features_out), dtype=padded.dtype)
-        if observed.any():  # transformers refuse to see no rows
-            new = _as_dense(self.transformer_.transform(padded[observed]))
+        new = padded[observed]
+        if len(new):  # transformers refuse to see no rows
+            new = _as_dense(self.transformer_.transform(new))
         dtype = new.dtype if new.dtype.kind == "f" else np.dtype(np.float64)
         result = np.full((*observed.shape, self._n_features_out), np.nan, dtype=dtype)
-        result[observed] = new
+        result[observed] = new if len(new) else np.nan
         return result
 
     def set_output(self, *, transform: str | None = None) -> Self:
@@ -370,7 +370,7 @@ def _as_output(name: str, output: Any) -> Any:
 
 def _width(block: Any) -> int:
     parts = block.values() if isinstance(block, MultimodalData) else [block]
-    return sum(int(trailing_shape(part)[-1] or 0) for part in parts)
+    return sum((trailing_shape(part) or (1,))[-1] or 0 for part in parts)
 
 
 def _default_names(width: int) -> NDArray[Any]:

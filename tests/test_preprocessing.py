@@ -178,7 +178,7 @@ def test_the_remainder_of_columns_is_one_modality():
 def test_a_list_of_modalities_reaches_the_transformer_together():
     transformer = ModalityColumnTransformer([("both", FlattenModalities(), ["geo", "clip"])])
     assert transformer.fit_transform(DATA)["both"].shape == (N, 3 + 8)
-    transformer = ModalityColumnTransformer([("both", FlattenModalities(), lambda X: ["geo"])])
+    transformer.set_params(transformers=[("both", FlattenModalities(), lambda X: ["geo"])])
     assert transformer.fit_transform(DATA)["both"].shape == (N, 3)
 
 
@@ -306,18 +306,17 @@ def stacked_steps():
     return np.concatenate(CLIPS)
 
 
-@pytest.mark.parametrize(
-    "X",
-    [
-        CLIPS,
-        FRAME["clip"],
-        FRAME[["clip"]],
-        DATA["clip"],
-        pl.Series([clip.tolist() for clip in CLIPS]),
-        check_modalities(Early(), {"c": CLIPS}, reset=True, dtype=np.float64)["c"],
-    ],
-    ids=["list", "Series", "frame", "cells", "polars", "padded"],
-)
+SEQUENCES = {
+    "list": CLIPS,
+    "Series": FRAME["clip"],
+    "frame": FRAME[["clip"]],
+    "cells": DATA["clip"],
+    "polars": pl.Series([clip.tolist() for clip in CLIPS]),
+    "padded": check_modalities(Early(), {"c": CLIPS}, reset=True, dtype=np.float64)["c"],
+}
+
+
+@pytest.mark.parametrize("X", SEQUENCES.values(), ids=list(SEQUENCES))
 def test_steps_are_transformed_and_padding_stays(X):
     result = PerTimestep(StandardScaler()).fit_transform(X)
     assert result.shape == (N, 4, 2)
