@@ -100,7 +100,9 @@ def main():
     print(f"{'method':<22}{'test AUC':>9}{'s.d.':>7}{'accuracy':>10}{'paper':>7}{'s/fit':>7}")
     results = {"logistic regression": {"auc": auc_lr, "accuracy": accuracy_lr}}
     for optimization, figure in PAPER.items():
-        tasks = [(fold, params, s) for s in range(options.seeds) for fold in folds for params in GRID]
+        tasks = [
+            (fold, params, s) for s in range(options.seeds) for fold in folds for params in GRID
+        ]
         scores = Parallel(n_jobs=options.jobs)(
             delayed(evaluate)(posts.data, target, fold, optimization, params, seed)
             for fold, params, seed in tasks

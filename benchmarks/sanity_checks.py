@@ -1,4 +1,4 @@
-"""The sanity checks of the MRO paper (section 7, Figure 3): does each mode separate the orders?
+"""The sanity checks of the MRO paper (section 7, Figure 3): which mode separates the orders.
 
 Unimodal: y = x_T + x_V + x_A. Bimodal: y = x_T x_V + x_T x_A + x_V x_A. Separation error: mean
 |UC(y_bi + y_tri)| + |BI(y_tri)| (eqs 1-2), in standard deviations of the training target; 0 is

@@ -161,8 +161,8 @@ def _pick(found: dict[str, Any], modalities: Any) -> dict[str, Any]:
     if modalities is None:
         return found
     names = list(modalities)
-    if not names or len(set(names)) != len(names):
-        raise ValueError(f"`modalities` must name at least one modality, each once; got {names}.")
+    if isinstance(modalities, str) or not names or len(set(names)) != len(names):
+        raise ValueError(f"`modalities` must be a list of names, each once; got {modalities!r}.")
     if unknown := [name for name in names if name not in found]:
         raise ValueError(
             f"`modalities` names {unknown}, but X has {list(found)}; an array or a data frame "
@@ -211,7 +211,7 @@ def _check_2d(estimator: Any, X: Any, *, min_samples: int) -> Any:
             f"X is a list of names or texts, {list(X)[:3]}. A dict sliced by scikit-learn leaves "
             "only its keys: wrap your dict in MultimodalData. Texts must be encoded first."
         )
-    if _is_list_of(X, np.ndarray) and X[0].ndim > 1:
+    if _is_list_of(X, object) and all(len(getattr(item, "shape", ())) > 1 for item in X):
         raise ValueError(
             f"X is a list of {len(X)} arrays, whose meaning is ambiguous; name them: "
             "{'text': array, 'audio': array}."

@@ -95,12 +95,11 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None): 
         return X[fitted]
 
     def _not_empty(self, result: Any) -> MultimodalData:
-        if not isinstance(result, MultimodalData):  # an array without columns
-            raise ValueError(
-                f"All transformers of {type(self).__name__} are dropped or select no columns; keep "
-                "at least one."
-            )
-        return result
+        if isinstance(result, MultimodalData):
+            return result
+        raise ValueError(
+            f"All transformers of {type(self).__name__} are dropped or select no columns; keep one."
+        )
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Configure the transformers inside; the result is a `MultimodalData` all the same."""
@@ -266,11 +265,10 @@ class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Return the names that the transformer gives its output."""
         check_is_fitted(self)
-        # One column of sequences has one name for many features.
-        fits = input_features is not None and len(input_features) == self.n_features_in_
-        return np.asarray(
-            self.transformer_.get_feature_names_out(input_features if fits else None), dtype=object
-        )
+        if input_features is not None and len(input_features) != self.n_features_in_:
+            input_features = None  # one column of sequences has one name for many features
+        names = self.transformer_.get_feature_names_out(input_features)
+        return np.asarray(names, dtype=object)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from sklearn.compose import make_column_selector
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils._indexing import _get_column_indices
 
 from sklearn_mmfuse import MultimodalData
@@ -50,6 +52,7 @@ KINDS = {
     "slice of missing str": slice("a", "z"),
     "slice of str with a step": slice("a", "d", 2),
     "slice of mixed kinds": slice("a", 2),
+    "slice of floats": slice(0.5, 2.5),
     "mask of wrong length": [True],
     "mixed list": ["a", 1],
     "floats": [0.5],
@@ -309,3 +312,11 @@ def test_a_frame_of_sequences_is_padded():
 def test_bfloat16_becomes_float():
     _, blocks = read({"a": torch.ones(3, 2, dtype=torch.bfloat16)})
     assert_array_equal(blocks["a"], np.ones((3, 2)))
+
+
+def test_prefixes_of_the_stock_transformer_are_modalities():
+    steps = [("text", StandardScaler(), ["a", "b"]), ("video", PCA(1), ["x", "y"])]
+    stock = ColumnTransformer(steps).set_output(transform="pandas")
+    assert list(read(stock.fit_transform(PLAIN))[1]) == ["text", "video"]
+    with pytest.warns(UserWarning, match="found no modalities in X"):
+        read(ColumnTransformer(steps).fit_transform(PLAIN))

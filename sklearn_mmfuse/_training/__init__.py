@@ -6,6 +6,7 @@ from sklearn_mmfuse._training._fit import (
     TrainingResult,
     fit_network,
     predict_network,
+    resolve_device,
 )
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._split import validation_split
@@ -17,5 +18,6 @@ __all__ = [
     "TrainingResult",
     "fit_network",
     "predict_network",
+    "resolve_device",
     "validation_split",
 ]

@@ -17,7 +17,7 @@ from sklearn_mmfuse._training._net import FusionTrainer
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import FusionNet
 
-__all__ = ["TrainingOptions", "TrainingResult", "fit_network", "predict_network"]
+__all__ = ["TrainingOptions", "TrainingResult", "fit_network", "predict_network", "resolve_device"]
 
 PREDICTION_BATCH = 4096
 
@@ -45,6 +45,30 @@ class TrainingResult:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     interrupted: bool = False
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a name; "auto" is a GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        When torch does not know the device, or does not see one.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {name!r}."
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={name!r}, but torch sees {torch.cuda.device_count()} GPUs; use 'auto' or "
+            "'cpu'."
+        )
+    return device
 
 
 def fit_network(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import Tags, check_consistent_length
+from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from sklearn_mmfuse._columns import NAMELESS
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._params import (
     FRACTION,
@@ -37,6 +39,7 @@ from sklearn_mmfuse._training import (
     TrainingResult,
     fit_network,
     predict_network,
+    resolve_device,
     validation_split,
 )
 from sklearn_mmfuse._validation import check_groups, check_modalities
@@ -191,6 +194,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         """
         if hasattr(self, "module_"):
             del self.module_  # a failed refit must not look fitted
+        device = resolve_device(self.device)
+        self._check_hidden_layer_sizes()
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
@@ -201,7 +206,11 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self._say_what_one_modality_means()
         self.terms_ = self._make_terms()
         target = self._encode_target(y)
-        check_consistent_length(blocks[names[0]], target)
+        if len(target) != n_samples:
+            raise ValueError(
+                f"X has {n_samples} samples, but y has {len(target)}: found inconsistent numbers "
+                "of samples. Each row of X needs its target."
+            )
         weight = _check_sample_weight(
             sample_weight, blocks[names[0]], dtype=np.float64, ensure_non_negative=True
         )
@@ -222,6 +231,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             self._rows(blocks, target, weight, train),
             None if validation is None else self._rows(blocks, target, weight, validation),
             Objective(loss),
+            self._training_options(len(train), device),
             seed=int(rng.randint(2**31 - 1)),
             data=(X, y),
         )
@@ -239,7 +249,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         # about data without names.
         if len(self.modality_names_in_) == 1 and self.modalities is None:
             name = self.modality_names_in_[0]
-            if name != "X":
+            if name != NAMELESS:
                 warnings.warn(
                     f"X has one modality, {name!r}: there is nothing to fuse, and every "
                     f"contribution will be that of {name!r}.",
@@ -329,10 +339,15 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             weight=torch.tensor(share, dtype=dtype),
         )
 
-    def _training_options(self, n_rows: int) -> TrainingOptions:
+    def _check_hidden_layer_sizes(self) -> None:
+        widths = list(self.hidden_layer_sizes)
+        if not all(isinstance(w, Integral) and w > 0 for w in widths):
+            raise ValueError(
+                f"hidden_layer_sizes must hold positive integers, e.g. (64,); got {tuple(widths)}."
+            )
+
+    def _training_options(self, n_rows: int, device: torch.device) -> TrainingOptions:
         size = AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
-        cuda = torch.cuda.is_available()
-        device = ("cuda" if cuda else "cpu") if self.device == "auto" else self.device
         return TrainingOptions(
             max_epochs=self.max_epochs,
             batch_size=min(int(size), n_rows),
@@ -341,7 +356,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             dropout=self.dropout,
             n_iter_no_change=self.n_iter_no_change,
             max_grad_norm=self.max_grad_norm,
-            device=torch.device(device),
+            device=device,
             verbose=int(self.verbose),
             net_params=self.net_params or {},
         )
@@ -352,13 +367,13 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         train: Rows,
         validation: Rows | None,
         objective: Objective,
+        options: TrainingOptions,
         *,
         seed: int,
         data: tuple[Any, Any],
     ) -> TrainingResult:
         """Train inside scikit-learn's callback contexts and explain a failure."""
         X, y = data
-        options = self._training_options(len(train))
         context = self._init_callback_context(
             max_subtasks=options.max_epochs * len(net.training_parts())
         )

@@ -47,7 +47,7 @@ class FusionClassifierMixin(ClassifierMixin):
         if len(encoder.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs samples of at least 2 classes, but only one class "
-                f"is present: 1 class, {encoder.classes_[0]!r}."
+                f"is present: 1 class, {str(encoder.classes_[0])!r}."
             )
         self.classes_ = encoder.classes_
         return encoder.transform(y).astype(np.float64)
@@ -57,7 +57,7 @@ class FusionClassifierMixin(ClassifierMixin):
         if len(present) < 2:
             raise ValueError(
                 "After dropping samples of weight zero only one class is present: 1 class, "
-                f"{self.classes_[int(present[0])]!r}; at least 2 classes are needed."
+                f"{str(self.classes_[int(present[0])])!r}; at least 2 classes are needed."
             )
         if self.class_weight is None:
             return weight

@@ -50,6 +50,8 @@ def test_scikit_learn_check(estimator, check):
 
 
 @pytest.mark.parametrize("estimator", INSTANCES[:2], ids=lambda e: type(e).__name__)
-@pytest.mark.parametrize("check", [check_dataframe_column_names_consistency, check_param_validation])
+@pytest.mark.parametrize(
+    "check", [check_dataframe_column_names_consistency, check_param_validation]
+)
 def test_checks_outside_the_official_list(estimator, check):
     check(type(estimator).__name__, estimator)

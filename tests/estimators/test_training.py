@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from skorch.callbacks import Callback
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit, ShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import Callback
 
 from sklearn_mmfuse import MROClassifier, MRORegressor, MultimodalData
 from sklearn_mmfuse._training import _fit as fit_module
@@ -50,7 +50,7 @@ def with_group_column():
 
 def test_no_person_is_on_both_sides(splits):
     model(early_stopping=True).fit(with_group_column(), Y, groups=GROUPS)
-    (train, validation), = splits
+    ((train, validation),) = splits
     assert validation
     assert not train & validation
 
@@ -76,7 +76,7 @@ def test_no_person_is_on_both_sides_with_metadata_routing(splits):
 def test_without_groups_persons_are_mixed(splits):
     # The counterpart: the tests above do not pass by accident.
     model(early_stopping=True).fit(with_group_column(), Y)
-    (train, validation), = splits
+    ((train, validation),) = splits
     assert train & validation
 
 
