@@ -1,10 +1,10 @@
 """One fit against stock skorch: the same module, batch size, epochs and data.
 
-Stock skorch is its DataLoader, its default callbacks and torch's default AdamW, on the same loss. It
-trains the very module that the estimator builds ("same"), and the same model written as one writes it
-("ordinary"): one `nn.Sequential` per term. All are timed in one run, interleaved; the ratio is the
-median over repeats. Our time is that of the whole `fit`: validation of the input, statistics,
-training, and the contributions of the training rows.
+Stock skorch is its DataLoader, its default callbacks and torch's default AdamW, on the same loss.
+It trains the very module that the estimator builds ("same"), and the same model written as one
+writes it ("ordinary"): one `nn.Sequential` per term. All are timed in one run, interleaved; the
+ratio is the median over repeats. Our time is that of the whole `fit`: validation of the input,
+statistics, training, and the contributions of the training rows.
 
     python benchmarks/bench_fit_speed.py [--repeats 7]
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
-import pandas as pd
 import torch
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
@@ -29,8 +28,9 @@ def main():
         name: [column for column in cancer.data if column.startswith(f"{name}__")]
         for name in ("mean", "error", "worst")
     }
+    diagnosis = cancer.target_names[cancer.target]
     X_train, X_test, y_train, y_test = train_test_split(
-        cancer.data, cancer.target, stratify=cancer.target, random_state=0
+        cancer.data, diagnosis, stratify=diagnosis, random_state=0
     )
 
     pipe = make_pipeline(
@@ -47,7 +47,7 @@ def main():
         scoring="roc_auc",
         cv=StratifiedKFold(3),
     )
-    search.set_callbacks(ProgressBar(max_propagation_depth=None))
+    search.set_callbacks(ProgressBar())
     search.fit(X_train, y_train)
 
     best = search.best_estimator_
@@ -58,12 +58,11 @@ def main():
     print(f"ROC AUC on held-out samples: {search.score(X_test, y_test):.3f}\n")
     print("relevance of each term (mean absolute contribution, scaled to 1)")
     print(relevance.sort_values(ascending=False).round(3).to_string(), "\n")
-    print("three held-out samples as sums: log-odds of", cancer.target_names[1])
+    print(f"three held-out samples as sums: log-odds of {model.classes_[1]}")
     table = parts.to_frame(index=X_test.index).head(3)
     table["sum"] = table.sum(axis=1)
     table["probability"] = parts.predict()[:3, 1]
-    with pd.option_context("display.width", 120):
-        print(table.round(2), "\n")
+    print(table.round(3).to_string(), "\n")
 
     folder = Path("demo_output")
     folder.mkdir(exist_ok=True)

@@ -159,7 +159,21 @@ def select_columns(X: Any, modalities: Mapping[Any, Any]) -> dict[str, list[int]
             raise ValueError(f"Modality {name!r}: {error}") from None
         if not columns[name]:
             raise ValueError(f"Modality {name!r} selects no columns of X; drop it or mend it.")
+    _refuse_shared(columns, column_names(X))
     return columns
+
+
+def _refuse_shared(columns: Mapping[str, list[int]], names: list[Any] | None) -> None:
+    """Raise when a column is in two modalities: its effect could be booked on either."""
+    owner: dict[int, str] = {}
+    for modality, positions in columns.items():
+        for position in positions:
+            if owner.setdefault(position, modality) != modality:
+                column = position if names is None else repr(names[position])
+                raise ValueError(
+                    f"Column {column} is in the modalities {owner[position]!r} and {modality!r}, "
+                    "so its effect belongs to neither; give every column to one modality."
+                )
 
 
 def group_by_prefix(X: Any) -> dict[str, list[int]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.callback import CallbackSupportMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -21,7 +22,9 @@ from sklearn_mmfuse._validation import check_modalities, to_dense
 __all__ = ["FlattenModalities", "ModalityColumnTransformer", "PerTimestep"]
 
 
-class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class ModalityColumnTransformer(  # type: ignore[call-arg]
+    CallbackSupportMixin, ColumnTransformer, auto_wrap_output_keys=None
+):
     """A `ColumnTransformer` whose output is a `MultimodalData`: one modality per transformer.
 
     Blocks stay what their transformers make them (dense or sparse, 2-D or 3-D). The input is a
@@ -64,6 +67,7 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None): 
         """
         X = _as_container(X)
         self._input_modalities = list(X) if isinstance(X, MultimodalData) else None
+        self._init_callback_context().call_on_fit_task_begin(estimator=self, X=X, y=y)
         return self._not_empty(super().fit_transform(X, y, **params))
 
     def transform(self, X: Any, **params: Any) -> MultimodalData:
@@ -126,6 +130,8 @@ class ModalityColumnTransformer(ColumnTransformer, auto_wrap_output_keys=None): 
         return [_as_output(name, block) for name, block in steps]
 
     def _hstack(self, Xs: list[Any], *, n_samples: int) -> MultimodalData:
+        if hasattr(self, "_callback_fit_ctx"):  # the last step of the parent's `fit_transform`
+            self._callback_fit_ctx.call_on_fit_task_end(estimator=self)
         blocks: dict[str, Any] = {}
         for name, block in zip(self._names(), Xs, strict=True):
             # Modalities that are passed through together keep their own names.

@@ -124,11 +124,11 @@ def test_integer_names_are_positions():
     assert resolve_columns(frame, [2]) == [2]
 
 
-def test_selections_may_overlap():
-    assert select_columns(FRAME, {"x": ["a", "b"], "y": slice("b", "d")}) == {
-        "x": [0, 1],
-        "y": [1, 2, 3],
-    }
+def test_a_column_belongs_to_one_modality():
+    with pytest.raises(ValueError, match=r"Column 'b' is in the modalities 'x' and 'y'.*to one"):
+        select_columns(FRAME, {"x": ["a", "b"], "y": slice("b", "d")})
+    with pytest.raises(ValueError, match="Column 1 is in the modalities"):
+        select_columns(FRAME.to_numpy(), {"x": [0, 1], "y": [1]})
 
 
 @pytest.mark.parametrize(
@@ -282,10 +282,10 @@ def test_a_dict_of_columns_names_the_modalities(X, modalities):
     assert_array_equal(read_again(estimator, {"text": TEXT, "video": VIDEO})["video"], VIDEO)
 
 
-def test_columns_may_overlap_and_be_left_out():
+def test_columns_may_be_left_out():
     frame = PLAIN.assign(note="not a number", gap=np.nan)
-    estimator, blocks = read(frame, {"left": ["a", "b"], "right": ["b", "c"], "one": "x"})
-    assert_array_equal(blocks["left"][:, 1], blocks["right"][:, 0])
+    estimator, blocks = read(frame, {"left": ["a", "b"], "one": "x"})
+    assert_array_equal(blocks["left"], PLAIN[["a", "b"]])
     assert blocks["one"].shape == (N, 1)
     assert estimator.n_features_in_ == 7
     mixed = np.array([[1.0, "note"], [2.0, "note"]], dtype=object)

@@ -33,16 +33,14 @@ from sklearn_mmfuse._params import (
 )
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse._training import (
-    DivergedError,
-    Rows,
     TrainingOptions,
     TrainingResult,
     fit_network,
     predict_network,
     resolve_device,
-    validation_split,
 )
 from sklearn_mmfuse._validation import check_groups, check_modalities
+from sklearn_mmfuse.estimators._fitting import FitData, train_in_context
 from sklearn_mmfuse.losses import BaseLoss, Objective
 from sklearn_mmfuse.nets import FusionNet
 
@@ -51,8 +49,6 @@ __all__ = ["BaseFusionEstimator"]
 FloatArray = NDArray[np.float64]
 Blocks = dict[str, NDArray[np.floating[Any]]]
 
-# Below this many samples a validation split costs more than early stopping gives.
-EARLY_STOPPING_MIN_SAMPLES = 500
 AUTO_BATCH_SIZE = 128
 
 
@@ -201,10 +197,54 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         blocks = check_modalities(self, X, reset=True, dtype=np.dtype(self.dtype))
-        names = sorted(blocks)  # the net must not depend on the order of the modalities
-        n_samples = len(blocks[names[0]])
         self._say_what_one_modality_means()
         self.terms_ = self._make_terms()
+        data = self._fit_data(blocks, y, sample_weight, groups)
+        net, result = self._fit_net(data, X, y, device)
+        self._finish(net, result, data, getattr(X, "index", None))
+        return self
+
+    def _fit_net(
+        self, data: FitData, X: Any, y: Any, device: torch.device
+    ) -> tuple[FusionNet, TrainingResult]:
+        """Split, standardize, build and train."""
+        rng = self._random_state()
+        train, validation = data.split(
+            self.early_stopping,
+            self.validation_fraction,
+            X=X,
+            classification=is_classifier(self),
+            random_state=rng,
+        )
+        target, weight = data.target[train], data.weight[train]
+        scaling = self._target_mean, self._target_scale = self._target_scaling(target, weight)
+        loss = self._make_loss()
+        self._link = loss.link
+        self._config = self._net_config(data.in_features(), len(self._output_names()))
+        net = self._new_net()
+        net.set_input_statistics(data.input_statistics(train))
+        constant = torch.as_tensor(loss.intercept(target, weight, net.n_outputs))
+        net.training_parts()[0].bias.copy_(constant)
+        result = train_in_context(
+            self,
+            (X, y),
+            lambda hooks: fit_network(
+                net,
+                data.rows(train, *scaling),
+                None if validation is None else data.rows(validation, *scaling),
+                Objective(loss),
+                self._training_options(len(train), device),
+                seed=int(rng.randint(2**31 - 1)),
+                on_epoch=hooks,
+            ),
+            n_epochs=self.max_epochs * len(net.training_parts()),
+            fitted=lambda: self._as_if_fitted(net),
+        )
+        return net, result
+
+    def _fit_data(self, blocks: Blocks, y: Any, sample_weight: Any, groups: Any) -> FitData:
+        """Check everything that comes beside X."""
+        n_samples = len(next(iter(blocks.values())))
         target = self._encode_target(y)
         if len(target) != n_samples:
             raise ValueError(
@@ -212,31 +252,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 "of samples. Each row of X needs its target."
             )
         weight = _check_sample_weight(
-            sample_weight, blocks[names[0]], dtype=np.float64, ensure_non_negative=True
+            sample_weight, target, dtype=np.float64, ensure_non_negative=True
         )
         weight = self._weigh_target(target, weight)
-        groups = check_groups(groups, n_samples)
-
-        rng = self._random_state()
-        train, validation = self._split(X, target, weight, groups, rng)
-        self._target_mean, self._target_scale = self._target_scaling(target[train], weight[train])
-        loss = self._make_loss()
-        self._link = loss.link
-        in_features = {name: self._width(name, blocks[name]) for name in names}
-        self._config = self._net_config(in_features, len(self._output_names()))
-        net = self._new_net()
-        self._prepare(net, blocks, target, weight, train, loss)
-        result = self._train(
-            net,
-            self._rows(blocks, target, weight, train),
-            None if validation is None else self._rows(blocks, target, weight, validation),
-            Objective(loss),
-            self._training_options(len(train), device),
-            seed=int(rng.randint(2**31 - 1)),
-            data=(X, y),
-        )
-        self._finish(net, result, blocks, weight, getattr(X, "index", None))
-        return self
+        return FitData(blocks, target, weight, check_groups(groups, n_samples))
 
     def _random_state(self) -> np.random.RandomState:
         """Return the generator of this fit; without a seed one of its own, never the global one."""
@@ -257,87 +276,12 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                     stacklevel=4,
                 )
 
-    @staticmethod
-    def _width(name: str, block: NDArray[Any]) -> int:
-        if block.ndim != 2:
-            raise ValueError(
-                f"Modality {name!r} has shape {block.shape}, but this estimator reads feature "
-                "vectors, (n_samples, n_features); summarize its time steps or pixels first."
-            )
-        return int(block.shape[1])
-
-    def _split(
-        self,
-        X: Any,
-        target: FloatArray,
-        weight: FloatArray,
-        groups: NDArray[Any] | None,
-        rng: np.random.RandomState,
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
-        """Return training and validation rows; rows without weight are in neither."""
-        weighted = np.flatnonzero(weight)
-        explicit = not isinstance(self.validation_fraction, float)
-        if self.early_stopping == "auto":
-            watch = explicit or len(weighted) >= EARLY_STOPPING_MIN_SAMPLES
-        else:
-            watch = bool(self.early_stopping)
-        if not watch:
-            return weighted, None
-        # A splitter of the user's speaks of the rows that the user passed.
-        rows = np.arange(len(weight)) if explicit else weighted
-        train, validation = validation_split(
-            self.validation_fraction,
-            X=X,
-            y=target[rows],
-            groups=None if groups is None else groups[rows],
-            classification=is_classifier(self),
-            random_state=rng,
-        )
-        train, validation = rows[train], rows[validation]
-        return train[weight[train] > 0], validation[weight[validation] > 0]
-
     def _new_net(self) -> FusionNet:
         return self._build_net(self._config).to(getattr(torch, self._dtype))
 
     @property
     def _dtype(self) -> str:
         return str(self._config["dtype"])
-
-    def _prepare(
-        self,
-        net: FusionNet,
-        blocks: Blocks,
-        target: FloatArray,
-        weight: FloatArray,
-        rows: NDArray[np.intp],
-        loss: BaseLoss,
-    ) -> None:
-        """Give the net its input statistics and its constant fit, from the training rows."""
-        statistics = {}
-        for name in net.in_features:
-            block = blocks[name][rows].astype(np.float64)
-            mean = np.average(block, axis=0, weights=weight[rows])
-            std = np.sqrt(np.average((block - mean) ** 2, axis=0, weights=weight[rows]))
-            # Rounding leaves a constant column a spread of its last digit.
-            std[std <= 10 * np.finfo(block.dtype).eps * np.abs(mean)] = 0.0
-            statistics[name] = (torch.from_numpy(mean), torch.from_numpy(std))
-        net.set_input_statistics(statistics)
-        first = net.training_parts()[0]
-        intercept = loss.intercept(target[rows], weight[rows], net.n_outputs)
-        first.bias.copy_(torch.as_tensor(intercept))
-
-    def _rows(
-        self, blocks: Blocks, target: FloatArray, weight: FloatArray, rows: NDArray[np.intp]
-    ) -> Rows:
-        """Return rows as tensors, weights averaging to 1."""
-        dtype = getattr(torch, self._dtype)
-        scaled = (target[rows] - self._target_mean) / self._target_scale
-        share = weight[rows] / weight[rows].mean()
-        return Rows(
-            X={name: torch.from_numpy(blocks[name][rows]) for name in sorted(blocks)},
-            y=torch.tensor(scaled, dtype=dtype),
-            weight=torch.tensor(share, dtype=dtype),
-        )
 
     def _check_hidden_layer_sizes(self) -> None:
         widths = list(self.hidden_layer_sizes)
@@ -361,64 +305,6 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             net_params=self.net_params or {},
         )
 
-    def _train(
-        self,
-        net: FusionNet,
-        train: Rows,
-        validation: Rows | None,
-        objective: Objective,
-        options: TrainingOptions,
-        *,
-        seed: int,
-        data: tuple[Any, Any],
-    ) -> TrainingResult:
-        """Train inside scikit-learn's callback contexts and explain a failure."""
-        X, y = data
-        context = self._init_callback_context(
-            max_subtasks=options.max_epochs * len(net.training_parts())
-        )
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        epochs: list[Any] = []
-
-        def begin() -> None:
-            epochs.append(context.subcontext(task_name="epoch"))
-            epochs[-1].call_on_fit_task_begin(estimator=self, X=X, y=y)
-
-        def end() -> bool:
-            return bool(
-                epochs[-1].call_on_fit_task_end(
-                    estimator=self,
-                    X=X,
-                    y=y,
-                    reconstruction_attributes=lambda: self._as_if_fitted(net),
-                )
-            )
-
-        hooks = (begin, end) if getattr(self, "_skl_callbacks", None) else None
-        try:
-            result = fit_network(
-                net, train, validation, objective, options, seed=seed, on_epoch=hooks
-            )
-        except DivergedError as error:
-            raise DivergedError(
-                f"Training diverged: {error}. Try a smaller learning_rate (now "
-                f"{self.learning_rate:g}), input_scaling='clip' against outliers, or "
-                "max_grad_norm=1.0."
-            ) from None
-        if result.interrupted and not result.history:
-            raise KeyboardInterrupt
-        if result.interrupted:
-            warnings.warn(
-                f"Training was interrupted in epoch {len(result.history) + 1}; the model of epoch "
-                f"{result.best_epoch} is kept.",
-                UserWarning,
-                stacklevel=4,
-            )
-        context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes=lambda: self._as_if_fitted(net)
-        )
-        return result
-
     def _as_if_fitted(self, net: FusionNet) -> dict[str, Any]:
         shape = (len(self.terms_), net.n_outputs)
         return {"module_": net, "_term_means": np.zeros(shape)}
@@ -427,8 +313,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self,
         net: FusionNet,
         result: TrainingResult,
-        blocks: Blocks,
-        weight: FloatArray,
+        data: FitData,
         index: Any,
     ) -> None:
         """Set the fitted attributes; from here on the estimator is fitted."""
@@ -436,10 +321,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self.history_ = result.history
         self.n_iter_ = len(result.history)
         self.best_epoch_ = result.best_epoch
-        parts = self._decompose_blocks(net, blocks)
-        self._term_means = np.average(parts.values, axis=0, weights=weight)
-        parts = parts.center(weight)
-        self.relevance_scores_ = self._relevance_scores(parts, weight)
+        parts = self._decompose_blocks(net, data.blocks)
+        self._term_means = np.average(parts.values, axis=0, weights=data.weight)
+        parts = parts.center(data.weight)
+        self.relevance_scores_ = self._relevance_scores(parts, data.weight)
         self.unique_contributions_ = self._unique_contributions(parts, index)
         self.module_ = net
 

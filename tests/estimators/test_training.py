@@ -12,7 +12,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 
-from sklearn_mmfuse import MROClassifier, MRORegressor, MultimodalData
+from sklearn_mmfuse import (
+    ModalityColumnTransformer,
+    MROClassifier,
+    MRORegressor,
+    MultimodalData,
+)
 from sklearn_mmfuse._training import _fit as fit_module
 
 from ._data import make_blocks, make_groups, make_target
@@ -277,11 +282,14 @@ def test_callbacks_work_for_every_part_of_sequential_training():
 
 
 def test_progress_bar_shows_epochs_also_inside_a_search(capsys):
-    search = GridSearchCV(model(max_epochs=3), {"dropout": [0.0, 0.1]}, cv=2)
-    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, Y)
+    columns = ModalityColumnTransformer([("text", "passthrough", "text")])
+    pipe = make_pipeline(columns, model(max_epochs=3))
+    search = GridSearchCV(pipe, {"mroclassifier__dropout": [0.0, 0.1]}, cv=2)
+    with pytest.warns(UserWarning, match="one modality, 'text'"):
+        search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, Y)
     shown = capsys.readouterr().out
-    assert "MROClassifier" in shown
-    assert "GridSearchCV" in shown
+    for name in ("GridSearchCV", "ModalityColumnTrans", "MROClassifier"):
+        assert name in shown
 
 
 @pytest.mark.parametrize("optimization", ["mro", "smro"])

@@ -1,0 +1,155 @@
+"""What happens between checked data and a trained net, without knowing any method."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sklearn_mmfuse._training import DivergedError, Rows, TrainingResult, validation_split
+
+__all__ = ["FitData", "train_in_context"]
+
+FloatArray = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Hooks = tuple[Callable[[], None], Callable[[], bool]]
+
+# Below this many samples a validation split costs more than early stopping gives.
+EARLY_STOPPING_MIN_SAMPLES = 500
+
+
+@dataclass(frozen=True)
+class FitData:
+    """Checked data of one fit: blocks by modality, encoded target, weights, groups or None."""
+
+    blocks: dict[str, NDArray[np.floating[Any]]]
+    target: FloatArray
+    weight: FloatArray
+    groups: NDArray[Any] | None
+
+    @property
+    def names(self) -> list[str]:
+        """The modalities, sorted: a net must not depend on the order in which they were named."""
+        return sorted(self.blocks)
+
+    def in_features(self) -> dict[str, int]:
+        """Return the width of each modality; refuse what has more than one axis per sample."""
+        widths = {}
+        for name in self.names:
+            shape = self.blocks[name].shape
+            if len(shape) != 2:
+                raise ValueError(
+                    f"Modality {name!r} has shape {shape}, but this estimator reads feature "
+                    "vectors, (n_samples, n_features); summarize its time steps or pixels first."
+                )
+            widths[name] = int(shape[1])
+        return widths
+
+    def split(
+        self,
+        early_stopping: bool | str,
+        fraction: Any,
+        *,
+        X: Any,
+        classification: bool,
+        random_state: np.random.RandomState,
+    ) -> tuple[Indices, Indices | None]:
+        """Return training and validation rows; rows without weight are in neither."""
+        weighted = np.flatnonzero(self.weight)
+        explicit = not isinstance(fraction, float)
+        enough = len(weighted) >= EARLY_STOPPING_MIN_SAMPLES
+        if not (explicit or enough if early_stopping == "auto" else early_stopping):
+            return weighted, None
+        # A splitter of the user's speaks of the rows that the user passed.
+        rows = np.arange(len(self.weight)) if explicit else weighted
+        train, validation = validation_split(
+            fraction,
+            X=X,
+            y=self.target[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            classification=classification,
+            random_state=random_state,
+        )
+        train, validation = rows[train], rows[validation]
+        return train[self.weight[train] > 0], validation[self.weight[validation] > 0]
+
+    def input_statistics(self, rows: Indices) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Return the weighted mean and standard deviation of every feature over some rows."""
+        statistics = {}
+        for name in self.names:
+            block = self.blocks[name][rows].astype(np.float64)
+            mean = np.average(block, axis=0, weights=self.weight[rows])
+            std = np.sqrt(np.average((block - mean) ** 2, axis=0, weights=self.weight[rows]))
+            # Rounding leaves a constant column a spread of its last digit.
+            std[std <= 10 * np.finfo(self.blocks[name].dtype).eps * np.abs(mean)] = 0.0
+            statistics[name] = (torch.from_numpy(mean), torch.from_numpy(std))
+        return statistics
+
+    def rows(self, rows: Indices, target_mean: float, target_scale: float) -> Rows:
+        """Return some rows as tensors, the target standardized, weights averaging to 1."""
+        X = {name: torch.from_numpy(self.blocks[name][rows]) for name in self.names}
+        dtype = next(iter(X.values())).dtype
+        target = (self.target[rows] - target_mean) / target_scale
+        weight = self.weight[rows] / self.weight[rows].mean()
+        return Rows(X, torch.tensor(target, dtype=dtype), torch.tensor(weight, dtype=dtype))
+
+
+def train_in_context(
+    estimator: Any,
+    data: tuple[Any, Any],
+    train: Callable[[Hooks | None], TrainingResult],
+    *,
+    n_epochs: int,
+    fitted: Callable[[], dict[str, Any]],
+) -> TrainingResult:
+    """Train inside scikit-learn's callback contexts; explain a failure or an interruption.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose callbacks listen.
+    data : tuple
+        X and y as the user passed them.
+    train : callable
+        Trains, calling the pair of functions it receives around every epoch.
+    n_epochs : int
+        The most epochs there can be.
+    fitted : callable
+        Returns the attributes that make the estimator, as it is, fitted.
+    """
+    about = {"estimator": estimator, "X": data[0], "y": data[1]}
+    context = estimator._init_callback_context(max_subtasks=n_epochs)
+    context.call_on_fit_task_begin(**about)
+    epochs: list[Any] = []
+
+    def begin() -> None:
+        epochs.append(context.subcontext(task_name="epoch"))
+        epochs[-1].call_on_fit_task_begin(**about)
+
+    def end() -> bool:
+        return bool(epochs[-1].call_on_fit_task_end(**about, reconstruction_attributes=fitted))
+
+    try:
+        result = train((begin, end) if hasattr(estimator, "_skl_callbacks") else None)
+    except DivergedError as error:
+        raise DivergedError(
+            f"Training diverged: {error}. Try a smaller learning_rate (now "
+            f"{estimator.learning_rate:g}), input_scaling='clip' against outliers, or "
+            "max_grad_norm=1.0."
+        ) from None
+    if result.interrupted:
+        if not result.history:
+            raise KeyboardInterrupt
+        warnings.warn(
+            f"Training was interrupted in epoch {len(result.history) + 1}; the model of epoch "
+            f"{result.best_epoch} is kept.",
+            UserWarning,
+            stacklevel=4,
+        )
+    context.call_on_fit_task_end(**about, reconstruction_attributes=fitted)
+    return result
