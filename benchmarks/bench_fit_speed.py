@@ -23,7 +23,7 @@ from torch import nn
 
 from sklearn_mmfuse import MRORegressor
 
-EPOCHS, BATCH, N_SAMPLES = 10, 128, 2000
+EPOCHS, BATCH, N_SAMPLES = 30, 128, 2000
 WIDTHS = {
     75: {"audio": 25, "text": 25, "video": 25},
     956: {"audio": 88, "text": 768, "video": 100},

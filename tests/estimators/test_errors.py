@@ -1,0 +1,139 @@
+"""Bad input gets one clear sentence, before work is done, and leaves nothing half-fitted."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+
+from sklearn_mmfuse import MROClassifier, MRORegressor, MultimodalData
+
+RNG = np.random.default_rng(0)
+TEXT, AUDIO = RNG.normal(size=(20, 4)), RNG.normal(size=(20, 3))
+Y = np.arange(20) % 2
+GOOD = {"text": TEXT, "audio": AUDIO}
+FRAME = pd.DataFrame(TEXT, columns=list("abcd"))
+
+
+def broken(value):
+    block = TEXT.copy()
+    block[3, 1] = value
+    return block
+
+
+BAD_X = {
+    "unequal lengths": ({"text": TEXT, "audio": AUDIO[:15]}, {}, "'text' has 20, 'audio' has 15"),
+    "shared column": (TEXT, {"modalities": {"t": [0, 1], "a": [1, 2]}}, "one modality"),
+    "missing column": (FRAME, {"modalities": {"t": ["a", "z"]}}, "no column 'z'"),
+    "NaN": ({"text": broken(np.nan), "audio": AUDIO}, {}, "NaN.*'text' in 1 of 20 rows"),
+    "infinity": ({"text": broken(np.inf), "audio": AUDIO}, {}, "infinity.*'text' in 1 of 20 rows"),
+    "strings": ({"text": [["so"]] * 20, "audio": AUDIO}, {}, "'text'.*could not convert"),
+    "a sequence": ({"text": np.zeros((20, 5, 4)), "audio": AUDIO}, {}, "summarize its time steps"),
+    "a 3-D array": (np.zeros((20, 3, 4)), {}, "give a sequence or an image a name"),
+    "a list of arrays": ([TEXT, AUDIO], {}, "name them"),
+    "one row": ({"text": TEXT[:1], "audio": AUDIO[:1]}, {}, "minimum of 2"),
+    "max_order": (GOOD, {"max_order": 3}, r"max_order=3.*has 2 \(text, audio\)"),
+    "unknown choice": (GOOD, {"modalities": ["text", "video"]}, r"\['video'\], but X has"),
+    "a huge product": (GOOD, {"fusion": "tensor", "tensor_dim": 300}, "smaller tensor_dim"),
+    "no hidden units": (GOOD, {"hidden_layer_sizes": (8, 0)}, "positive integers"),
+    "an unknown device": (GOOD, {"device": "gpu0"}, "'auto', 'cpu', 'cuda'"),
+    "a misspelt fusion": (GOOD, {"fusion": "sum"}, "'fusion' parameter.*'concat'"),
+}
+
+
+@pytest.mark.parametrize("estimator", [MROClassifier, MRORegressor])
+@pytest.mark.parametrize(("X", "params", "message"), BAD_X.values(), ids=BAD_X)
+def test_bad_input_is_explained_and_leaves_nothing_fitted(estimator, X, params, message):
+    model = estimator(max_epochs=1, **params)
+    y = Y[:1] if isinstance(X, dict) and len(next(iter(X.values()))) == 1 else Y
+    with pytest.raises(ValueError, match=message) as caught:
+        model.fit(X, y)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(NotFittedError):
+        model.decompose(GOOD)
+
+
+def test_sparse_input():
+    with pytest.raises(TypeError, match=r"dense data is required.*MultimodalData"):
+        MROClassifier().fit(sparse.csr_array(TEXT), Y)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.zeros(20), "only one class is present: 1 class"),
+        (Y[:10], "X has 20 samples, but y has 10"),
+        (np.where(Y, np.nan, 0.0), "Input y contains NaN"),
+        (RNG.normal(size=20), "Unknown label type"),
+        (None, "requires y to be passed"),
+    ],
+)
+def test_bad_targets_of_a_classifier(y, message):
+    with pytest.raises(ValueError, match=message):
+        MROClassifier(max_epochs=1).fit(GOOD, y)
+
+
+def test_labels_for_a_regressor():
+    with pytest.raises(ValueError, match=r"predicts numbers.*use the classifier"):
+        MRORegressor().fit(GOOD, np.where(Y, "yes", "no"))
+
+
+def test_weights_that_leave_one_class():
+    with pytest.raises(ValueError, match="weight zero only one class"):
+        MROClassifier().fit(GOOD, Y, sample_weight=Y.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.zeros(20), "single value"),
+        (np.zeros(10), "each of the 20 samples"),
+        (np.r_[np.nan, np.zeros(19)], "missing entries"),
+    ],
+)
+def test_bad_groups(groups, message):
+    with pytest.raises(ValueError, match=message):
+        MROClassifier(early_stopping=True).fit(GOOD, Y, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ({"text": TEXT, "video": AUDIO}, r"lacks the modalities \['audio'\]"),
+        ({**GOOD, "video": AUDIO}, r"has the modalities \['video'\]"),
+        ({"text": TEXT[:, :3], "audio": AUDIO}, r"'text' has samples of shape \(3,\)"),
+        ({"text": TEXT[:0], "audio": AUDIO[:0]}, "minimum of 1"),
+        ({"text": broken(np.nan), "audio": AUDIO}, "NaN.*'text'"),
+    ],
+)
+def test_bad_input_at_predict_names_the_modality(X, message):
+    model = MROClassifier(max_epochs=1).fit(GOOD, Y)
+    with pytest.raises(ValueError, match=message):
+        model.predict(X)
+
+
+def test_one_modality_says_what_it_means():
+    with pytest.warns(UserWarning, match="one modality, 'text': there is nothing to fuse"):
+        model = MROClassifier(max_epochs=1).fit({"text": TEXT}, Y)
+    assert [str(term) for term in model.terms_] == ["text"]
+    with pytest.warns(UserWarning, match="treats its columns as ONE modality"):
+        MROClassifier(max_epochs=1).fit(TEXT, Y)
+
+
+def test_an_ablation_to_one_modality_is_no_surprise():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MROClassifier(max_epochs=1, modalities=["text"]).fit(GOOD, Y)
+
+
+def test_a_modality_may_be_sparse_inside_the_container():
+    X = MultimodalData({"text": sparse.csr_array(TEXT), "audio": AUDIO})
+    dense = MROClassifier(max_epochs=2, random_state=0).fit(GOOD, Y).predict_proba(GOOD)
+    model = MROClassifier(max_epochs=2, random_state=0).fit(X, Y)
+    np.testing.assert_array_equal(model.predict_proba(X), dense)
+
+
+def test_modality_names_before_fit():
+    assert not hasattr(MROClassifier(), "modality_names_")

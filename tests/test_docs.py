@@ -1,0 +1,38 @@
+"""What is public is documented; this guards against exports that no page mentions."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import sklearn_mmfuse
+from sklearn_mmfuse import datasets, estimators, inspection, preprocessing
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = [
+    getattr(module, name)
+    for module in (sklearn_mmfuse, datasets, inspection, preprocessing)
+    for name in module.__all__
+]
+
+
+@pytest.mark.parametrize("thing", PUBLIC, ids=lambda thing: thing.__name__)
+def test_public_names_have_a_docstring_with_an_example(thing):
+    assert ">>> " in inspect.getdoc(thing)
+
+
+@pytest.mark.parametrize("name", estimators.__all__)
+def test_every_parameter_of_an_estimator_is_documented(name):
+    cls = getattr(estimators, name)
+    doc = inspect.getdoc(cls)
+    for parameter in inspect.signature(cls).parameters:
+        assert f"\n{parameter} : " in doc, parameter
+    for section in ("Attributes", "Notes", "References", "Examples"):
+        assert f"\n{section}\n---" in doc
+    assert "NOTE[DIFF]" in doc
+    assert "{" not in doc.split("Parameters")[0]
+
+
+@pytest.mark.parametrize("name", sorted({*sklearn_mmfuse.__all__, *datasets.__all__[:2]}))
+def test_the_changelog_mentions_every_public_name(name):
+    assert name in (ROOT / "CHANGELOG.md").read_text()
