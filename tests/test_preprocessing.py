@@ -153,7 +153,7 @@ def test_polars_is_a_frame_and_an_array_has_positions():
     transformer = ModalityColumnTransformer(
         [("text", TfidfVectorizer(), "review"), ("geo", StandardScaler(), ["geo_a", "geo_b"])]
     )
-    data = transformer.fit_transform(pl.from_pandas(FRAME.drop(columns="clip")))
+    data = transformer.fit_transform(pl.DataFrame(FRAME.drop(columns="clip").to_dict("list")))
     assert_allclose(data["geo"], StandardScaler().fit_transform(GEO[:, :2]))
     transformer = ModalityColumnTransformer([("a", StandardScaler(), [0]), ("b", PCA(1), [1, 2])])
     assert list(transformer.fit_transform(GEO)) == ["a", "b"]
