@@ -232,8 +232,11 @@ def predict_network(
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     state = {key: t.double() if t.is_floating_point() else t for key, t in tensors.items()}
     outputs = [
-        functional_call(net, state, ({name: x.double() for name, x in batch.items()},))
+        # A net still in training, which callbacks score, may be on a GPU.
+        functional_call(
+            net, state, ({name: x.to(net.bias.device).double() for name, x in batch.items()},)
+        )
         for batch in _batches(X)
     ]
     values = torch.cat([output.values for output in outputs], dim=2).transpose(1, 2)
-    return values.numpy(), outputs[0].bias.numpy()
+    return values.cpu().numpy(), outputs[0].bias.cpu().numpy()
