@@ -70,7 +70,8 @@ class FusionTrainer(NeuralNet):
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Take one optimizer step."""
         inputs, target = batch
-        self._zero_grad_optimizer()
+        for parameter in self.module_.parameters():
+            parameter.grad = None
         loss = self.get_loss(self.infer(inputs), target, X=inputs, training=True)
         loss.backward()
         if self.max_grad_norm is not None:

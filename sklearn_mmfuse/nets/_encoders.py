@@ -125,6 +125,7 @@ class GroupMLPs(nn.Module):
         n_rows = x[self._names[0]].shape[-2]
         total = self.first_bias.expand(n_members, n_rows, n_groups, n_hidden).clone()
         for name, weight, readers in zip(self._names, self.first, self._readers, strict=True):
-            product = torch.matmul(x[name], weight).unflatten(2, (-1, n_hidden))
+            rows = x[name] if x[name].dim() == 3 else x[name].expand(n_members, -1, -1)
+            product = torch.bmm(rows, weight).view(n_members, n_rows, -1, n_hidden)
             total.index_add_(2, getattr(self, readers), product)
         return total

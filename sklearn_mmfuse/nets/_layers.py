@@ -60,7 +60,10 @@ class GroupLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply map g of member e to block `e * G + g` of `x`."""
-        return torch.baddbmm(self.bias.flatten(0, 1), x, self.weight.flatten(0, 1))
+        weight, bias = self.weight.flatten(0, 1), self.bias.flatten(0, 1)
+        if weight.shape[2] == 1:  # a batched product of width one is slower than a weighted sum
+            return (x * weight.transpose(1, 2)).sum(dim=2, keepdim=True) + bias
+        return torch.baddbmm(bias, x, weight)
 
 
 class InputScaling(nn.Module):
