@@ -13,7 +13,17 @@ __all__ = ["BestEpoch", "EpochHook", "TrainingStopped"]
 
 
 class TrainingStopped(Exception):  # noqa: N818 - a signal, not an error
-    """Ends the training loop cleanly."""
+    """Ends the training loop of one net cleanly.
+
+    Parameters
+    ----------
+    for_good : bool
+        Whether nets that were to be trained after it stay untrained.
+    """
+
+    def __init__(self, *, for_good: bool) -> None:
+        super().__init__()
+        self.for_good = for_good
 
 
 class BestEpoch(Callback):
@@ -43,7 +53,7 @@ class BestEpoch(Callback):
             self.best_epoch_, self.best_loss_ = epoch, loss
             self.best_parameters_ = [p.clone() for p in net.module_.parameters()]
         elif epoch - self.best_epoch_ >= self.patience:
-            raise TrainingStopped
+            raise TrainingStopped(for_good=False)
 
     @torch.no_grad()
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -66,4 +76,4 @@ class EpochHook(Callback):
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Report the epoch."""
         if self.end():
-            raise TrainingStopped
+            raise TrainingStopped(for_good=True)

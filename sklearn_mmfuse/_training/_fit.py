@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,11 +40,12 @@ class TrainingOptions:
 
 @dataclass
 class TrainingResult:
-    """What happened: a row per epoch, the epoch whose weights were kept, an interruption."""
+    """What happened: a row per epoch, the epoch whose weights were kept, how it ended."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     interrupted: bool = False
+    stopped: bool = False
 
 
 def resolve_device(name: str) -> torch.device:
@@ -122,12 +123,23 @@ def fit_network(
                 train = _leave_rest(trained, train)
                 validation = None if validation is None else _leave_rest(trained, validation)
             net.begin_part(position)
+            n_before = len(result.history)
             _fit_part(part, train, validation, objective, options, shuffler, on_epoch, result)
-            if result.interrupted:
+            if result.interrupted or result.stopped:
+                done = position + (len(result.history) > n_before)
+                _silence(parts[done:])
                 break
     finally:
         net.to(torch.device("cpu"))
     return result
+
+
+@torch.no_grad()
+def _silence(untrained: Sequence[FusionNet]) -> None:
+    """Make nets that were never trained contribute nothing, rather than their random start."""
+    for part in untrained:
+        for parameter in part.parameters():
+            parameter.zero_()
 
 
 def _leave_rest(trained: FusionNet, rows: Rows) -> Rows:
@@ -180,8 +192,8 @@ def _fit_part(
     trainer.notify("on_train_begin", X=None, y=None)
     try:
         trainer.fit_loop(samplers)
-    except TrainingStopped:
-        pass
+    except TrainingStopped as stop:
+        result.stopped = stop.for_good
     except KeyboardInterrupt:
         result.interrupted = True
     trainer.notify("on_train_end", X=None, y=None)

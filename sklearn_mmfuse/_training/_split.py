@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,8 @@ def validation_split(
     ValueError
         When there is a single group, or a split leaves either side empty or shares a group.
     """
-    if isinstance(fraction, float):
-        splits = _own_splits(fraction, y, groups, classification, random_state)
+    if isinstance(fraction, Real):
+        splits = _own_splits(float(fraction), y, groups, classification, random_state)
     elif hasattr(fraction, "split"):
         # A splitter that does not read groups warns when it is handed some.
         reads_groups = get_routing_for_object(fraction).consumes("split", ["groups"])

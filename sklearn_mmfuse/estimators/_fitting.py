@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class FitData:
     ) -> tuple[Indices, Indices | None]:
         """Return training and validation rows; rows without weight are in neither."""
         weighted = np.flatnonzero(self.weight)
-        explicit = not isinstance(fraction, float)
+        explicit = not isinstance(fraction, Real)
         enough = len(weighted) >= EARLY_STOPPING_MIN_SAMPLES
         if not (explicit or enough if early_stopping == "auto" else early_stopping):
             return weighted, None
@@ -76,7 +77,13 @@ class FitData:
             random_state=random_state,
         )
         train, validation = rows[train], rows[validation]
-        return train[self.weight[train] > 0], validation[self.weight[validation] > 0]
+        train, validation = train[self.weight[train] > 0], validation[self.weight[validation] > 0]
+        if len(train) == 0 or len(validation) == 0:
+            raise ValueError(
+                "All rows on one side of the split of validation_fraction have weight zero; early "
+                "stopping needs weighted rows on both."
+            )
+        return train, validation
 
     def input_statistics(self, rows: Indices) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return the weighted mean and standard deviation of every feature over some rows."""

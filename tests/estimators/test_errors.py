@@ -85,6 +85,13 @@ def test_weights_that_leave_one_class():
         MROClassifier().fit(GOOD, Y, sample_weight=Y.astype(float))
 
 
+def test_a_split_without_weighted_rows():
+    rows = np.arange(20)
+    model = MROClassifier(validation_fraction=[(rows[:14], rows[14:])])
+    with pytest.raises(ValueError, match="weight zero"):
+        model.fit(GOOD, Y, sample_weight=rows < 14)
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [

@@ -211,6 +211,41 @@ def test_ctrl_c_keeps_the_best_model_with_a_warning(early_stopping, optimization
     assert np.isfinite(interrupted.predict_proba(X)).all()
 
 
+@pytest.mark.parametrize("epoch", [3, 5])  # before any epoch of the pairs, and of the triple
+def test_interrupted_sequential_training_leaves_no_random_net(epoch):
+    params = {"optimization": "smro", "max_epochs": 2, "dtype": "float64"}
+    three = X.assign(ecg=BLOCKS["text"][:, :1])
+    with pytest.warns(UserWarning, match="interrupted"):
+        cut = model(net_params={"callbacks": [StopAt(epoch)]}, **params).fit(three, Y)
+    parts = cut.decompose(three)
+    size = {order: np.abs(value).max() for order, value in parts.by_order().items()}
+    assert size[1] > 0
+    assert (size[2] > 0) == (epoch == 5)
+    assert size[3] == 0
+
+
+class StopAt(Callback):
+    """Press Ctrl-C when the n-th epoch begins, counted over all orders (two epochs each)."""
+
+    count = 0
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
+        type(self).count += 1
+        if type(self).count == self.epoch:
+            type(self).count = 0
+            raise KeyboardInterrupt
+
+
+def test_a_callback_that_stops_ends_sequential_training_for_good():
+    counter = Counter(stop_after=2)
+    fitted = model(optimization="smro", max_epochs=30).set_callbacks(counter).fit(X, Y)
+    assert fitted.n_iter_ == counter.begun == 2
+    assert np.abs(fitted.decompose(X).by_order()[2]).max() == 0
+
+
 def test_ctrl_c_before_anything_was_learned_is_an_interrupt():
     with pytest.raises(KeyboardInterrupt):
         model(net_params={"callbacks": [Interrupt(1)]}).fit(X, Y)
