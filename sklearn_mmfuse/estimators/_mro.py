@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import comb
 from typing import Any, ClassVar
 
 from sklearn_mmfuse._params import POSITIVE_INT, choice
@@ -14,6 +15,8 @@ from sklearn_mmfuse.nets import FusionNet, make_mro_net
 
 __all__ = ["MROClassifier", "MRORegressor"]
 
+# All subsets of nine modalities are 511.
+MAX_TERMS = 512
 # Beyond this an outer product is larger than any data set that could fit its weights.
 MAX_PRODUCT = 65_536
 
@@ -66,6 +69,12 @@ class _BaseMRO(BaseFusionEstimator):
             )
         if self.optimization == "single":
             return (Term(names),)
+        n_terms = sum(comb(len(names), order) for order in range(1, max_order + 1))
+        if n_terms > MAX_TERMS:
+            raise ValueError(
+                f"{len(names)} modalities have {n_terms} subsets of up to {max_order}, a net each, "
+                f"more than {MAX_TERMS}; use a smaller max_order, e.g. max_order=2."
+            )
         return interaction_terms(names, max_order)
 
     def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:

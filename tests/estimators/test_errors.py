@@ -37,6 +37,7 @@ BAD_X = {
     "max_order": (GOOD, {"max_order": 3}, r"max_order=3.*has 2 \(text, audio\)"),
     "unknown choice": (GOOD, {"modalities": ["text", "video"]}, r"\['video'\], but X has"),
     "a huge product": (GOOD, {"fusion": "tensor", "tensor_dim": 300}, "smaller tensor_dim"),
+    "too many subsets": ({f"m{i}": TEXT for i in range(12)}, {}, "4095 subsets.*max_order=2"),
     "no hidden units": (GOOD, {"hidden_layer_sizes": (8, 0)}, "positive integers"),
     "an unknown device": (GOOD, {"device": "gpu0"}, "'auto', 'cpu', 'cuda'"),
     "a misspelt fusion": (GOOD, {"fusion": "sum"}, "'fusion' parameter.*'concat'"),
