@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -21,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklearn_mmfuse._columns import NAMELESS
 from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse._effects import Averaging, PureEffects
 from sklearn_mmfuse._params import (
     FRACTION,
     NON_NEGATIVE,
@@ -40,7 +42,8 @@ from sklearn_mmfuse._training import (
     resolve_device,
 )
 from sklearn_mmfuse._validation import check_groups, check_modalities
-from sklearn_mmfuse.estimators._fitting import FitData, train_in_context
+from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, train_in_context
+from sklearn_mmfuse.estimators._purify import purified, term_effects
 from sklearn_mmfuse.losses import BaseLoss, Objective
 from sklearn_mmfuse.nets import FusionNet
 
@@ -355,7 +358,16 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
 
     # Predicting ----------------------------------------------------------------------------------
 
-    def decompose(self, X: Any) -> Decomposition:
+    def decompose(
+        self,
+        X: Any,
+        *,
+        purify: bool = False,
+        background: Any = None,
+        max_evaluations: int = 20_000_000,
+        n_draws: int = 500,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> Decomposition:
         """Split predictions into one contribution per term.
 
         The contributions and the bias add up to the raw prediction exactly. Contributions are
@@ -366,6 +378,21 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         ----------
         X : MultimodalData, mapping, data frame or array
             Samples in any form that names the modalities seen in `fit`.
+        purify : bool, default=False
+            Move what a term owes to fewer modalities to the terms of those: each term is then its
+            pure effect, with mean zero over each of its modalities, and the sum does not change.
+        background : like X, optional
+            The rows over which modalities are averaged, each on its own, to tell what is pure. By
+            default `X` itself, so that a row's terms depend on the rows beside it; pass the
+            training rows to keep them from it.
+        max_evaluations : int, default=20_000_000
+            Averages over all combinations of background rows are exact up to this cost; the terms
+            that exceed it are estimated from draws, with `standard_errors`. Products of embeddings
+            (`fusion="tensor"`) are always exact.
+        n_draws : int, default=500
+            Combinations to draw for such a term.
+        random_state : int, RandomState or None, default=0
+            Seeds these draws.
 
         Returns
         -------
@@ -375,25 +402,41 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             classification.
         """
         check_is_fitted(self)
-        blocks = check_modalities(self, X, reset=False, dtype=np.dtype(self._dtype))
-        return self._decompose_blocks(self.module_, blocks)
+        parts = self._decompose_blocks(self.module_, self._check_again(X))
+        if not purify:
+            if background is not None:
+                raise ValueError("background= says what to purify over; set purify=True.")
+            return parts
+        how = Averaging(max_evaluations, n_draws, random_state)
+        return purified(parts, self._term_effects(X, background, how), self.modality_names_)
+
+    def _term_effects(self, X: Any, background: Any, how: Averaging) -> dict[Term, PureEffects]:
+        """Return the pure effects of each term as `decompose` scales and centers it."""
+        blocks = self._check_again(X)
+        behind = None if background is None else self._check_again(background)
+        effects = term_effects(self.module_, blocks, behind, how, rescale=self._rescale)
+        return {
+            term: replace(effects[term], constant=effects[term].constant - mean)
+            for term, mean in zip(self.terms_, self._term_means, strict=True)
+        }
+
+    def _check_again(self, X: Any) -> Blocks:
+        return check_modalities(self, X, reset=False, dtype=np.dtype(self._dtype))
+
+    def _rescale(self, values: FloatArray) -> FloatArray:
+        """Bring addends (..., C) from the scale of the net to that of the raw prediction."""
+        if self._link == "softmax":  # which does not see what all logits share
+            values = values - values.mean(axis=-1, keepdims=True)
+        return values * self._target_scale
 
     def _decompose_blocks(self, net: FusionNet, blocks: Blocks) -> Decomposition:
-        tensors = {}
-        for name in net.in_features:
-            block = blocks[name]
-            # Memory-mapped blocks are read-only, about which torch would warn.
-            tensors[name] = torch.from_numpy(block if block.flags.writeable else block.copy())
-        values, bias = predict_network(net, tensors)
+        values, bias = predict_network(net, as_tensors(blocks, net.in_features))
         position = {term: i for i, term in enumerate(net.terms)}
         order = [position[term] for term in self.terms_]
         values, bias = values.mean(axis=0)[:, order], bias.mean(axis=0)
-        if self._link == "softmax":
-            values = values - values.mean(axis=2, keepdims=True)
-            bias = bias - bias.mean()
         return Decomposition(
-            values * self._target_scale - self._term_means,
-            bias * self._target_scale + self._target_mean + self._term_means.sum(axis=0),
+            self._rescale(values) - self._term_means,
+            self._rescale(bias) + self._target_mean + self._term_means.sum(axis=0),
             self.terms_,
             self._link,
             self._output_names(),

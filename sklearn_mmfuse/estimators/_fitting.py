@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sklearn_mmfuse._training import DivergedError, Rows, TrainingResult, validation_split
 
-__all__ = ["FitData", "train_in_context"]
+__all__ = ["FitData", "as_tensors", "train_in_context"]
 
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -104,6 +104,19 @@ class FitData:
         target = (self.target[rows] - target_mean) / target_scale
         weight = self.weight[rows] / self.weight[rows].mean()
         return Rows(X, torch.tensor(target, dtype=dtype), torch.tensor(weight, dtype=dtype))
+
+
+def as_tensors(
+    blocks: Mapping[str, NDArray[np.floating[Any]]], names: Iterable[str]
+) -> dict[str, torch.Tensor]:
+    """Return these blocks as tensors that share their memory where they can."""
+    # Memory-mapped blocks are read-only, about which torch would warn.
+    return {
+        name: torch.from_numpy(
+            blocks[name] if blocks[name].flags.writeable else blocks[name].copy()
+        )
+        for name in names
+    }
 
 
 def train_in_context(

@@ -1,6 +1,16 @@
 """Show what each modality and each interaction contributes."""
 
 from sklearn_mmfuse.inspection._decomposition_display import DecompositionDisplay
+from sklearn_mmfuse.inspection._importance import modality_importance
+from sklearn_mmfuse.inspection._modality_effects import emap, modality_effects
 from sklearn_mmfuse.inspection._relevance_display import RelevanceDisplay
+from sklearn_mmfuse.inspection._separation import separation_error
 
-__all__ = ["DecompositionDisplay", "RelevanceDisplay"]
+__all__ = [
+    "DecompositionDisplay",
+    "RelevanceDisplay",
+    "emap",
+    "modality_effects",
+    "modality_importance",
+    "separation_error",
+]

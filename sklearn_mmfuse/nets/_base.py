@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._layers import InputScaling
 from sklearn_mmfuse.nets._output import FusionOutput
+from sklearn_mmfuse.nets._separable import SeparableTerm
 
 __all__ = ["FusionNet"]
 
@@ -79,6 +80,13 @@ class FusionNet(nn.Module, ABC):
 
         **Shape**: each modality `(B, d)` (the same rows for every member) or `(E, B, d)`; `mask`
         is flat, `(E * B * n_mask_units,)`, of zeros and 1 / keep-probability.
+        """
+
+    @abstractmethod
+    def separate(self, X: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
+        """Return every term as a function of what each of its modalities brings.
+
+        `X` are rows of a pool, each modality `(B, d)`; not for training.
         """
 
     def set_input_statistics(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:

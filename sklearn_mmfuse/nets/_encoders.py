@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._layers import ACTIVATIONS, GroupLinear, MaskReader, uniform_fan_in_
+from sklearn_mmfuse.nets._separable import SumTerm
 
 __all__ = ["GroupMLPs"]
 
@@ -124,8 +126,31 @@ class GroupMLPs(nn.Module):
         n_members, _, n_groups, n_hidden = self.first_bias.shape
         n_rows = x[self._names[0]].shape[-2]
         total = self.first_bias.expand(n_members, n_rows, n_groups, n_hidden).clone()
+        for _, readers, product in self._products(x):
+            total.index_add_(2, readers, product)
+        return total
+
+    def _products(self, x: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Yield each modality, the groups that read it and their products, `(E, B, R, H)`."""
+        n_members, n_hidden = len(self.first_bias), self.first_bias.shape[3]
         for name, weight, readers in zip(self._names, self.first, self._readers, strict=True):
             rows = x[name] if x[name].dim() == 3 else x[name].expand(n_members, -1, -1)
-            product = torch.bmm(rows, weight).view(n_members, n_rows, -1, n_hidden)
-            total.index_add_(2, getattr(self, readers), product)
-        return total
+            product = torch.bmm(rows, weight).unflatten(2, (-1, n_hidden))
+            yield name, getattr(self, readers), product
+
+    def separate(self, x: Mapping[str, Tensor], terms: Sequence[Term]) -> list[SumTerm]:
+        """Return perceptron g as the function `terms[g]` of its modalities' first products."""
+        features: list[dict[str, Tensor]] = [{} for _ in self.groups]
+        for name, readers, product in self._products(x):
+            for group, part in zip(readers.tolist(), product.unbind(2), strict=True):
+                features[group][name] = part
+        return [
+            SumTerm(
+                term,
+                features[g],
+                self.first_bias[:, :, g],
+                [(layer.weight[:, g], layer.bias[:, g]) for layer in self._later_layers()],
+                self._activation,
+            )
+            for g, term in enumerate(terms)
+        ]

@@ -17,6 +17,7 @@ from sklearn_mmfuse.nets._base import FusionNet
 from sklearn_mmfuse.nets._encoders import GroupMLPs
 from sklearn_mmfuse.nets._layers import MaskReader
 from sklearn_mmfuse.nets._output import FusionOutput
+from sklearn_mmfuse.nets._separable import ProductTerm, SeparableTerm
 from sklearn_mmfuse.nets._tensor_product import TensorReadout
 
 __all__ = ["MRONet", "SequentialMRONet", "make_mro_net"]
@@ -51,6 +52,10 @@ def _by_order(terms: Sequence[Term]) -> list[tuple[Term, ...]]:
 class _Block(nn.Module):
     """Computes some terms: `{name: (B, d) or (E, B, d)}` to `(E, T, B, C)`."""
 
+    def separate(self, x: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
+        """Return the terms as functions of what each of their modalities brings."""
+        raise NotImplementedError
+
     def _parts(self) -> Iterator[GroupMLPs | TensorReadout | _Block]:
         for module in self.modules():
             if isinstance(module, GroupMLPs | TensorReadout):
@@ -70,10 +75,14 @@ class _ConcatTerms(_Block):
 
     def __init__(self, terms: Sequence[Term], shape: _Shape) -> None:
         super().__init__()
+        self.terms = tuple(terms)
         self.mlps = shape.mlps([term.modalities for term in terms], shape.n_outputs)
 
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
         return self.mlps(x, drop)
+
+    def separate(self, x: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
+        return self.mlps.separate(x, self.terms)
 
 
 class _TensorReadouts(_Block):
@@ -101,8 +110,26 @@ class _TensorReadouts(_Block):
             values.append(readout(factors))
         return torch.cat(values, dim=1)
 
+    def take_apart(self, embeddings: Iterator[Tensor]) -> Sequence[SeparableTerm]:
+        """Return the terms; `embeddings` as in `read`."""
+        terms: list[SeparableTerm] = []
+        for group, readout in zip(self.orders, self.readouts, strict=True):
+            assert isinstance(readout, TensorReadout)
+            weight, bias = readout.linear.weight, readout.linear.bias
+            for position, term in enumerate(group):
+                features = {name: next(embeddings) for name in term.modalities}
+                term_weight, term_bias = weight[:, position], bias[:, position]
+                terms.append(ProductTerm(term, features, term_weight, term_bias))
+        return terms
+
+    def _from_shared(self, x: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        return (x[name] for group in self.orders for t in group for name in t.modalities)
+
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
-        return self.read(x[name] for group in self.orders for t in group for name in t.modalities)
+        return self.read(self._from_shared(x))
+
+    def separate(self, x: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
+        return self.take_apart(self._from_shared(x))
 
 
 class _TensorTerms(_Block):
@@ -116,6 +143,9 @@ class _TensorTerms(_Block):
 
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
         return self.readouts.read(iter(self.encoders(x, drop).unbind(1)))
+
+    def separate(self, x: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
+        return self.readouts.take_apart(iter(self.encoders(x).unbind(1)))
 
 
 class _SharedEncoderTerms(_Block):
@@ -145,8 +175,16 @@ class _SharedEncoderTerms(_Block):
                 else _TensorReadouts(several, shape)
             )
 
+    def _embed(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.encoders(x, drop).unbind(1), strict=True))
+
+    def separate(self, x: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
+        embedded = self._embed(x)
+        heads = [head for head in self.heads if isinstance(head, _Block)]
+        return [term for head in heads for term in head.separate(embedded)]
+
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
-        embedded = dict(zip(self.names, self.encoders(x, drop).unbind(1), strict=True))
+        embedded = self._embed(x, drop)
         values = []
         for head in self.heads:
             values.append(head(embedded, drop))
@@ -251,6 +289,10 @@ class MRONet(FusionNet):
         values = self.block(self.scale_inputs(X), MaskReader(mask))
         return FusionOutput(self.terms, values, self.bias, stages=self._stages(values))
 
+    def separate(self, X: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
+        """Return every term as a function of what each of its modalities brings."""
+        return self.block.separate(self.scale_inputs(X))
+
     def _stages(self, values: Tensor) -> Tensor:
         """Return the supervised predictions, `(S, E, B, C)`."""
         bias = self.bias.unsqueeze(1)
@@ -318,6 +360,10 @@ class SequentialMRONet(FusionNet):
         stages = torch.stack([output.raw for output in outputs]).cumsum(dim=0)
         values = torch.cat([output.values for output in outputs], dim=1)
         return FusionOutput(self.terms, values, bias, stages=stages + self.bias.unsqueeze(1))
+
+    def separate(self, X: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
+        """Return every term as a function of what each of its modalities brings."""
+        return [term for part in self.training_parts() for term in part.separate(X)]
 
 
 def make_mro_net(*, optimization: str, terms: Sequence[Term], **config: object) -> FusionNet:

@@ -1,0 +1,164 @@
+"""Purification: what a term owes to fewer modalities moves to the terms of those.
+
+The prediction does not change. Works on the structure of the net (`FusionNet.separate`) instead of
+forward passes of the whole model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse._effects import (
+    Averaging,
+    Pool,
+    PureEffects,
+    Subset,
+    exact_cost,
+    exact_effects,
+    pure_effects,
+    sampled_effects,
+    subsets,
+)
+from sklearn_mmfuse._terms import Term
+from sklearn_mmfuse.estimators._fitting import as_tensors
+from sklearn_mmfuse.nets import FusionNet
+from sklearn_mmfuse.nets._separable import SeparableTerm
+
+__all__ = ["purified", "term_effects"]
+
+FloatArray = NDArray[np.float64]
+Blocks = Mapping[str, NDArray[np.floating[Any]]]
+
+
+@torch.no_grad()
+def term_effects(
+    net: FusionNet,
+    blocks: Blocks,
+    background: Blocks | None,
+    how: Averaging,
+    *,
+    rescale: Callable[[FloatArray], FloatArray],
+) -> dict[Term, PureEffects]:
+    """Return the pure effects of every term.
+
+    Cheap terms first: they are exact as long as the budget lasts, the others are sampled.
+
+    Parameters
+    ----------
+    net : FusionNet
+        A trained net.
+    blocks, background : dict of str to ndarray
+        The rows to explain, and those to average over unless they are the same.
+    how : Averaging
+        Budget and draws.
+    rescale : callable
+        The linear map from the scale of the net to that of the contributions, (..., C) to (..., C).
+    """
+    pool = _make_pool(blocks, background)
+    if background is not None:
+        blocks = {name: np.concatenate([blocks[name], background[name]]) for name in blocks}
+    double = copy.deepcopy(net).double()  # as predictions are
+    X = {name: x.double() for name, x in as_tensors(blocks, net.in_features).items()}
+    rng = how.generator()
+    left = how.max_evaluations
+    effects = {}
+    for term in sorted(double.separate(X), key=lambda term: _cost(term, pool)):
+        left -= _cost(term, pool)
+        n_draws = None if left >= 0 else how.n_draws
+        effects[term.term] = _effects(term, pool, rescale, n_draws, rng)
+    return effects
+
+
+def _make_pool(blocks: Blocks, background: Blocks | None) -> Pool:
+    behind = blocks if background is None else background
+    n_rows, n_background = (len(next(iter(rows.values()))) for rows in (blocks, behind))
+    if n_background < 2:
+        raise ValueError(
+            f"purify=True averages over the rows of the background, and there is {n_background}: "
+            "pass background=, for example the training rows."
+        )
+    return Pool(n_rows, None if background is None else n_background)
+
+
+def _cost(term: SeparableTerm, pool: Pool) -> int:
+    if term.term.order == 1:
+        return 0  # as many evaluations as there are rows
+    closed = term.closed_cost(pool)
+    return exact_cost(term.term.order, pool, term.term.order) if closed is None else closed
+
+
+def _effects(
+    term: SeparableTerm,
+    pool: Pool,
+    rescale: Callable[[FloatArray], FloatArray],
+    n_draws: int | None,
+    rng: np.random.RandomState,
+) -> PureEffects:
+    """Return the effects of one term; exact unless there are draws."""
+    names = term.term.modalities
+
+    def evaluate(rows: Mapping[str, NDArray[np.intp]]) -> FloatArray:
+        return rescale(term.evaluate(rows))
+
+    if n_draws is not None:
+        return sampled_effects(evaluate, names, pool, len(names), n_draws=n_draws, random_state=rng)
+    if term.closed_cost(pool) is None:
+        return exact_effects(evaluate, names, pool, len(names))
+    means = {subset: rescale(mean) for subset, mean in term.closed_means(pool).items()}
+    wanted = subsets(names, len(names))
+    return PureEffects(means[()], dict(zip(wanted, pure_effects(means, wanted), strict=True)))
+
+
+def purified(
+    parts: Decomposition, effects: Mapping[Term, PureEffects], names: Sequence[str]
+) -> Decomposition:
+    """Return the decomposition in which every term holds its pure effect.
+
+    Parameters
+    ----------
+    parts : Decomposition
+        What is purified: its sum stays.
+    effects : mapping of Term to PureEffects
+        The effects of each term, whose constants are relative to the bias of `parts`.
+    names : sequence of str
+        The modalities, in the order in which terms are to be listed.
+    """
+    shape = (len(parts), len(parts.outputs))
+    values = {_destination(term, own): np.zeros(shape) for term, own in _owed(effects)}
+    variances = dict.fromkeys(values, np.zeros(shape))
+    for term, subset in _owed(effects):
+        target, effect = _destination(term, subset), effects[term]
+        values[target] = values[target] + effect.values[subset]
+        if effect.errors is not None:
+            variances[target] = variances[target] + effect.errors[subset] ** 2
+    ordered = sorted(values, key=lambda term: _rank(term, names))
+    sampled = any(effect.errors is not None for effect in effects.values())
+    errors = [np.sqrt(variances[term]) for term in ordered]
+    return Decomposition(
+        np.stack([values[term] for term in ordered], axis=1),
+        parts.bias + np.sum([effect.constant for effect in effects.values()], axis=0),
+        ordered,
+        parts.link,
+        parts.outputs,
+        np.stack(errors, axis=1) if sampled else None,
+    )
+
+
+def _owed(effects: Mapping[Term, PureEffects]) -> list[tuple[Term, Subset]]:
+    return [(term, subset) for term, effect in effects.items() for subset in effect.values]
+
+
+def _destination(term: Term, subset: Subset) -> Term:
+    """Return the term that a part belongs to: its own, or the plain one of fewer modalities."""
+    return term if subset == term.modalities else Term(subset)
+
+
+def _rank(term: Term, names: Sequence[str]) -> tuple[int, list[int], str]:
+    return term.order, sorted(names.index(name) for name in term.modalities), term.kind

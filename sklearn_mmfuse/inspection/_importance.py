@@ -1,0 +1,164 @@
+"""What a score owes to each modality, and to each term."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import check_scoring
+
+from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse._effects import Averaging, subsets
+from sklearn_mmfuse._terms import Term
+from sklearn_mmfuse.inspection._predictors import combinable, is_ours, last_step
+
+__all__ = ["modality_importance"]
+
+KINDS = ("permutation", "ablation")
+
+
+def modality_importance(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    kind: str = "permutation",
+    sets: Sequence[Any] | None = None,
+    max_order: int = 1,
+    modalities: dict[str, Any] | None = None,
+    scoring: Any = None,
+    sample_weight: Any = None,
+    n_repeats: int = 10,
+    random_state: int | np.random.RandomState | None = None,
+) -> pd.DataFrame:
+    """Return how much a score falls without a modality, a set of them, or a term.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Fitted; for "permutation" any that scikit-learn can score.
+    X : MultimodalData, mapping, data frame or array
+        Samples, best ones that the estimator was not fitted on.
+    y : array-like of shape (n_samples,)
+        Their targets.
+    kind : {"permutation", "ablation"}, default="permutation"
+        "permutation" shuffles the rows of a set of modalities, together, so that they no longer
+        belong to the others. "ablation" leaves terms of the decomposition out, without training
+        again (Table 4 of Woertwein et al., 2022); for estimators of this library.
+    sets : sequence of sets, optional
+        Which modalities to shuffle, or which terms to leave out, together: `[["audio", "video"]]`.
+        By default all sets of up to `max_order` modalities; or each term, and all interactions.
+    max_order : int, default=1
+        See `sets`.
+    modalities : dict of str to selector, optional
+        Which columns make up each modality, for arrays and for frames without prefixes.
+    scoring : str or callable, optional
+        As in scikit-learn; the estimator's own `score` by default.
+    sample_weight : array-like of shape (n_samples,), optional
+        Weights of the score.
+    n_repeats : int, default=10
+        Shuffles of each set.
+    random_state : int, RandomState or None, default=None
+        Seeds the shuffles; every set is shuffled in the same ways.
+
+    Returns
+    -------
+    importance : DataFrame
+        A row per set. `importance` is the score minus the score without the set; "permutation"
+        adds `std` over the repeats, "ablation" the mean `change` of the prediction (see
+        `Decomposition.change_without`).
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn_mmfuse.datasets import make_additive
+    >>> from sklearn_mmfuse.inspection import modality_importance
+    >>> toy = make_additive(200, random_state=0)
+    >>> X = toy.data.to_numpy()
+    >>> columns = {name: [i] for i, name in enumerate(toy.data)}
+    >>> model = LinearRegression().fit(X, toy.target)
+    >>> table = modality_importance(model, X, toy.target, modalities=columns, random_state=0)
+    >>> bool((table["importance"] > 0.3).all())
+    True
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {list(KINDS)}; got {kind!r}.")
+    estimator, X = last_step(estimator, X)
+    scorer = check_scoring(estimator, scoring)
+    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+
+    def score(model: Any, data: Any) -> float:
+        return float(scorer(model, data, y, **weights))
+
+    if kind == "ablation":
+        return _ablation(estimator, X, sets, score)
+    if not isinstance(n_repeats, int | np.integer) or n_repeats < 1:
+        raise ValueError(f"n_repeats must be a positive integer; got {n_repeats!r}.")
+    rng = Averaging(0, 2, random_state).generator()
+    data = combinable(estimator, X, None, modalities)
+    n_rows = data.pool.n_rows
+    shuffles = [rng.permutation(n_rows) for _ in range(n_repeats)]
+    rows = np.arange(n_rows)
+    whole = score(estimator, data.take(dict.fromkeys(data.names, rows)))
+    table = {}
+    for names in _sets_of_modalities(sets, data.names, max_order):
+        falls = [
+            whole - score(estimator, data.take({m: p if m in names else rows for m in data.names}))
+            for p in shuffles
+        ]
+        table[" + ".join(names)] = (float(np.mean(falls)), float(np.std(falls)))
+    return _frame(table, ["importance", "std"], "modalities")
+
+
+def _sets_of_modalities(
+    sets: Sequence[Any] | None, names: list[str], max_order: int
+) -> list[tuple[str, ...]]:
+    if sets is None:
+        if not 1 <= max_order <= len(names):
+            raise ValueError(f"max_order must be between 1 and {len(names)}; got {max_order!r}.")
+        return subsets(names, max_order)
+    asked = [(one,) if isinstance(one, str) else tuple(one) for one in sets]
+    if unknown := {name for one in asked for name in one if name not in names}:
+        raise ValueError(f"sets names {sorted(unknown)}, but the modalities are {names}.")
+    return asked
+
+
+def _ablation(estimator: Any, X: Any, sets: Sequence[Any] | None, score: Any) -> pd.DataFrame:
+    if not is_ours(estimator):
+        raise TypeError(
+            f"{type(estimator).__name__} has no terms to leave out; kind='ablation' needs a fitted "
+            "estimator of this library."
+        )
+    parts: Decomposition = estimator.decompose(X)
+    whole = score(estimator, X)
+    table = {}
+    for label, terms in _sets_of_terms(sets, parts):
+        reduced = _without(estimator, terms)
+        change = float(parts.change_without(terms).mean())
+        table[label] = (whole - score(reduced, X), change)
+    return _frame(table, ["importance", "change"], "terms")
+
+
+def _sets_of_terms(sets: Sequence[Any] | None, parts: Decomposition) -> list[tuple[str, Any]]:
+    if sets is not None:
+        asked = [[one] if isinstance(one, str | Term) else list(one) for one in sets]
+        return [(" + ".join(str(term) for term in one), one) for one in asked]
+    single: list[tuple[str, Any]] = [(str(term), [term]) for term in parts.terms]
+    interactions = parts.interactions()
+    return [*single, ("all interactions", interactions)] if len(interactions) > 1 else single
+
+
+def _without(estimator: Any, terms: Any) -> Any:
+    """Return a copy whose predictions lack some terms: all of them go through `decompose`."""
+    reduced = copy.copy(estimator)
+    reduced.decompose = lambda X: estimator.decompose(X).drop(terms)
+    return reduced
+
+
+def _frame(table: dict[str, tuple[float, float]], columns: list[str], index: str) -> pd.DataFrame:
+    frame = pd.DataFrame.from_dict(table, orient="index", columns=columns)
+    frame.index.name = index
+    return frame

@@ -1,0 +1,285 @@
+"""Any predictor as a function of modalities whose rows can be combined freely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+
+from sklearn_mmfuse._columns import (
+    NAMELESS,
+    columns_of_arrays,
+    group_by_prefix,
+    is_frame,
+    select_columns,
+)
+from sklearn_mmfuse._data import MultimodalData
+from sklearn_mmfuse._effects import Pool
+from sklearn_mmfuse._validation import check_modalities
+
+__all__ = ["Combinable", "Predictor", "as_predictor", "combinable", "is_ours", "last_step"]
+
+FloatArray = NDArray[np.float64]
+Rows = Mapping[str, NDArray[np.intp]]
+
+
+def is_ours(estimator: Any) -> bool:
+    """Whether an estimator names its modalities and decomposes its predictions."""
+    return hasattr(estimator, "decompose") and hasattr(estimator, "modality_names_in_")
+
+
+def last_step(estimator: Any, *data: Any) -> tuple[Any, ...]:
+    """Return the last step of a pipeline and what reaches it; anything else as it is.
+
+    Only where that step is one of ours: the modalities are then those that it was fitted on.
+    """
+    if not isinstance(estimator, Pipeline) or not hasattr(estimator[-1], "decompose"):
+        return estimator, *data
+    before = estimator[:-1]
+    through = [X if X is None or not len(before) else before.transform(X) for X in data]
+    return estimator[-1], *through
+
+
+# Data whose modalities can be taken from different rows ------------------------------------------
+
+
+@dataclass(frozen=True)
+class Combinable:
+    """Rows of which each modality can be chosen on its own.
+
+    Parameters
+    ----------
+    names : list of str
+        The modalities.
+    pool : Pool
+        Which rows are to be explained and which are background.
+    take : callable
+        From rows per modality to data in the form that the predictor reads.
+    """
+
+    names: list[str]
+    pool: Pool
+    take: Callable[[Rows], Any]
+
+
+def combinable(predictor: Any, X: Any, background: Any, modalities: Any) -> Combinable:
+    """Return `X`, and the background behind it, with modalities to be combined.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than two modalities, or the background has others.
+    """
+    if is_ours(predictor):
+        data = [None if rows is None else _checked(predictor, rows) for rows in (X, background)]
+        X, background = data
+    if sparse.issparse(X):
+        raise TypeError(
+            "Sparse data cannot be divided into modalities; pass MultimodalData of sparse blocks, "
+            "or X.toarray() with modalities={name: columns}."
+        )
+    make = _of_blocks if isinstance(X, Mapping | MultimodalData) else _of_columns
+    names, stacked, take = make(X, background, modalities)
+    if len(names) < 2:
+        raise ValueError(
+            f"X has one modality, {names[0]!r}: effects of modalities need at least two. Name "
+            "them: MultimodalData, columns '<modality>__<feature>', or modalities={name: columns}."
+        )
+    n_rows = len(X) if not isinstance(X, Mapping) else len(MultimodalData(X))
+    pool = Pool(n_rows, None if background is None else stacked - n_rows)
+    return Combinable(names, pool, take)
+
+
+def _checked(estimator: Any, X: Any) -> MultimodalData:
+    dtype = np.dtype(getattr(estimator, "dtype", "float64"))
+    return MultimodalData(check_modalities(estimator, X, reset=False, dtype=dtype))
+
+
+def _of_blocks(X: Any, background: Any, modalities: Any) -> tuple[list[str], int, Any]:
+    if isinstance(modalities, Mapping):
+        raise ValueError(
+            "X names its modalities itself; modalities={name: columns} is for arrays and frames."
+        )
+    data = MultimodalData(X)
+    if background is not None:
+        if not isinstance(background, Mapping | MultimodalData):
+            raise TypeError(
+                f"background must have the form of X, {type(X).__name__}; got "
+                f"{type(background).__name__}."
+            )
+        _refuse_others(list(data), list(background))
+        data = MultimodalData.concat([data, MultimodalData(background)])
+
+    def take(rows: Rows) -> Any:
+        combined = MultimodalData({name: block[rows[name]] for name, block in data.items()})
+        return dict(combined.items()) if isinstance(X, Mapping) else combined
+
+    return list(data), len(data), take
+
+
+def _refuse_others(names: list[str], found: list[str]) -> None:
+    if set(names) != set(found):
+        raise ValueError(f"background has the modalities {found}, but X has {names}.")
+
+
+def _of_columns(X: Any, background: Any, modalities: Any) -> tuple[list[str], int, Any]:
+    data = X if is_frame(X) else np.asarray(X)
+    if data.ndim != 2 if isinstance(data, np.ndarray) else False:
+        raise ValueError(
+            f"X without names must be 2-D; got shape {data.shape}. Pass MultimodalData."
+        )
+    columns = _columns(data, modalities)
+    if covered := data.shape[1] - sum(len(positions) for positions in columns.values()):
+        raise ValueError(
+            f"{covered} of the {data.shape[1]} columns of X belong to no modality; name them in "
+            "modalities={name: columns}, or drop them."
+        )
+    if background is not None:
+        behind = background if is_frame(X) else np.asarray(background)
+        if is_frame(background) != is_frame(X) or behind.shape[1] != data.shape[1]:
+            raise ValueError(
+                f"background must have the columns of X, shape {data.shape}; got "
+                f"{type(background).__name__} of shape {behind.shape}."
+            )
+        _refuse_others(list(columns), list(_columns(behind, modalities)))
+        data = _below(data, behind)
+    order = np.argsort(np.concatenate(list(columns.values())))
+
+    def take(rows: Rows) -> Any:
+        return _beside([_cells(data, rows[name], at) for name, at in columns.items()], order)
+
+    return list(columns), len(data), take
+
+
+def _columns(X: Any, modalities: Any) -> dict[str, list[int]]:
+    if isinstance(modalities, Mapping):
+        return select_columns(X, modalities)
+    if isinstance(X, pd.DataFrame) and isinstance(X.columns, pd.MultiIndex):
+        top = X.columns.get_level_values(0)
+        return {name: np.flatnonzero(top == name).tolist() for name in dict.fromkeys(top)}
+    if is_frame(X) and (cells := columns_of_arrays(X)) is not None:
+        return {name: [position] for position, name in enumerate(cells)}
+    columns = group_by_prefix(X)
+    if list(columns) == [NAMELESS]:
+        raise ValueError(
+            "X does not name its modalities: pass MultimodalData or a dict, name the columns "
+            "'<modality>__<feature>', or set modalities={name: columns}."
+        )
+    return columns
+
+
+def _below(X: Any, behind: Any) -> Any:
+    if isinstance(X, np.ndarray):
+        return np.concatenate([X, behind])
+    if isinstance(X, pd.DataFrame):
+        return pd.concat([X, behind[list(X.columns)]], ignore_index=True)
+    return nw.concat([nw.from_native(X), nw.from_native(behind)]).to_native()
+
+
+def _cells(X: Any, rows: NDArray[np.intp], columns: list[int]) -> Any:
+    if isinstance(X, np.ndarray):
+        return X[rows][:, columns]
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[rows, columns].reset_index(drop=True)
+    return nw.from_native(X)[rows.tolist(), columns]
+
+
+def _beside(parts: list[Any], order: NDArray[np.intp]) -> Any:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts, axis=1)[:, order]
+    if isinstance(parts[0], pd.DataFrame):
+        return pd.concat(parts, axis=1).iloc[:, order]
+    return nw.concat(parts, how="horizontal")[:, order.tolist()].to_native()
+
+
+# What a predictor says ---------------------------------------------------------------------------
+
+
+class Predictor:
+    """A predictor on its raw scale: arrays (k, n_outputs), checked.
+
+    Parameters
+    ----------
+    respond : callable
+        From data to numbers.
+    link : str
+        What turns the raw prediction into the reported one.
+    outputs : list of str or None
+        Names, where they are known before the first prediction.
+    """
+
+    def __init__(
+        self, respond: Callable[[Any], Any], link: str = "identity", outputs: Any = None
+    ) -> None:
+        self.respond = respond
+        self.link = link
+        self.outputs = outputs
+        self._n_outputs: int | None = None
+
+    def __call__(self, X: Any, n_rows: int) -> FloatArray:
+        """Return the raw predictions for `X`, which has `n_rows` rows."""
+        given = self.respond(X)
+        values = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+        if values.ndim not in (1, 2) or len(values) != n_rows or values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"The predictor returned {values.dtype} of shape {values.shape} for {n_rows} rows; "
+                "numbers of shape (n,) or (n, n_outputs) are needed."
+            )
+        values = values.reshape(n_rows, -1).astype(np.float64)
+        expected = self._n_outputs = self._n_outputs or values.shape[1]
+        if values.shape[1] != expected:
+            raise ValueError(
+                f"The predictor returned {values.shape[1]} outputs, but {expected} before; it must "
+                "return as many for any rows."
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(
+                "The predictor returned NaN or infinity for a combination of modalities."
+            )
+        return values
+
+    def output_names(self) -> list[str]:
+        """Return a name per output; to be called after a prediction."""
+        n_outputs = self._n_outputs or 1
+        names = self.outputs if self.outputs is not None else []
+        if n_outputs == 1 and len(names) == 2:
+            return [str(names[1])]
+        if len(names) == n_outputs:
+            return [str(name) for name in names]
+        return ["y"] if n_outputs == 1 else [f"y{i}" for i in range(n_outputs)]
+
+
+def as_predictor(predictor: Any, response_method: str) -> Predictor:
+    """Return what is explained of a predictor.
+
+    Raises
+    ------
+    TypeError
+        When it can neither be called nor predict.
+    """
+    if is_ours(predictor) and response_method == "auto":
+        names, link = predictor._output_names(), predictor._link
+        return Predictor(lambda X: predictor.decompose(X).sum(), link, names)
+    methods = [response_method]
+    if response_method == "auto":
+        methods = ["predict"]
+        if hasattr(predictor, "predict") and is_classifier(predictor):
+            methods = ["decision_function", "predict_proba", "predict"]
+    for method in methods:
+        if hasattr(predictor, method):
+            respond = getattr(predictor, method)
+            return Predictor(respond, outputs=getattr(predictor, "classes_", None))
+    if callable(predictor) and response_method == "auto":
+        return Predictor(predictor)
+    raise TypeError(
+        f"{type(predictor).__name__} has no {' or '.join(methods)}; pass a fitted estimator or a "
+        "function from data to numbers."
+    )
