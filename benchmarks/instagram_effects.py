@@ -26,7 +26,7 @@ import torch
 from scipy.stats import f_oneway, ttest_ind
 
 from sklearn_mmfuse import Decomposition, MROClassifier
-from sklearn_mmfuse._bootstrap import bootstrap_weights, percentile_interval
+from sklearn_mmfuse._bootstrap import bootstrap_interval
 from sklearn_mmfuse.datasets import fetch_instagram_intent, paper_folds
 from sklearn_mmfuse.inspection import separation_error
 
@@ -46,8 +46,13 @@ OPTIMIZERS = {
 
 
 def interval(per_sample):
-    weights = bootstrap_weights(len(per_sample), 1000, random_state=0)
-    return percentile_interval(weights @ per_sample, 0.95)
+    return bootstrap_interval(
+        lambda weights: weights @ per_sample,
+        len(per_sample),
+        n_bootstrap=1000,
+        confidence=0.95,
+        random_state=0,
+    )
 
 
 def by_mode(change, modes, names):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["bootstrap_weights", "percentile_interval"]
+__all__ = ["bootstrap_interval", "bootstrap_weights"]
 
 FloatArray = NDArray[np.float64]
+
+MAX_WEIGHTS = 2**23  # in memory at once
 
 
 def bootstrap_weights(
@@ -52,14 +56,61 @@ def bootstrap_weights(
             f"{labels.shape}."
         )
     names, member = np.unique(labels, return_inverse=True)
+    if groups is not None and len(names) < 2:
+        raise ValueError("groups holds a single group; drawing groups needs at least two.")
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap)
     weights = counts[:, member].astype(np.float64)
     normalized: FloatArray = weights / weights.sum(axis=1, keepdims=True)
     return normalized
 
 
-def percentile_interval(replicates: FloatArray, confidence: float) -> FloatArray:
-    """Return the lower and the upper end of percentile intervals, `(..., 2)`, over axis 0."""
+def bootstrap_interval(
+    statistic: Callable[[FloatArray], FloatArray],
+    n_samples: int,
+    *,
+    n_bootstrap: int,
+    confidence: float,
+    groups: ArrayLike | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> FloatArray:
+    """Return percentile intervals of a statistic of weighted rows.
+
+    Parameters
+    ----------
+    statistic : callable
+        From row weights (b, n_samples), each row adding up to 1, to statistics (b, ...).
+    n_samples, n_bootstrap, groups, random_state
+        As in `bootstrap_weights`.
+    confidence : float
+        The level.
+
+    Returns
+    -------
+    interval : ndarray of shape (..., 2)
+        Lower and upper ends.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfuse._bootstrap import bootstrap_interval
+    >>> x = np.arange(100.0)
+    >>> bootstrap_interval(lambda weights: weights @ x, 100, n_bootstrap=500, confidence=0.9,
+    ...                    random_state=0).round()
+    array([45., 54.])
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1; got {confidence!r}.")
+    if isinstance(random_state, np.random.RandomState):
+        rng = random_state
+    else:
+        rng = np.random.RandomState(random_state)
+    step = max(1, MAX_WEIGHTS // n_samples)
+    replicates = []
+    for start in range(0, n_bootstrap, step):
+        count = min(step, n_bootstrap - start)
+        weights = bootstrap_weights(n_samples, count, groups=groups, random_state=rng)
+        replicates.append(statistic(weights))
     tail = (1 - confidence) / 2
-    ends: FloatArray = np.moveaxis(np.quantile(replicates, [tail, 1 - tail], axis=0), 0, -1)
-    return ends
+    ends = np.quantile(np.concatenate(replicates), [tail, 1 - tail], axis=0)
+    interval: FloatArray = np.moveaxis(ends, 0, -1)
+    return interval

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from sklearn_mmfuse import _decomposition_exports as exports
-from sklearn_mmfuse._bootstrap import bootstrap_weights, percentile_interval
+from sklearn_mmfuse._bootstrap import bootstrap_interval
 from sklearn_mmfuse._links import LINKS
 from sklearn_mmfuse._terms import SEPARATOR, Term
 
@@ -26,8 +26,6 @@ Terms = TermLike | Iterable[TermLike]
 
 # A Shapley value looks at every subset of modalities.
 MAX_SHAPLEY = 12
-# Row weights of a bootstrap that are in memory at once.
-MAX_WEIGHTS = 2**23
 
 
 @dataclass(frozen=True, repr=False)
@@ -361,20 +359,14 @@ class Decomposition:
         everyone = np.full((1, len(self)), 1 / len(self))
         columns = {"share": self._shares(everyone)[0]}
         if n_bootstrap:
-            rng = np.random.RandomState(random_state)
-            step = max(1, MAX_WEIGHTS // len(self))
-            replicates = [
-                self._shares(
-                    bootstrap_weights(
-                        len(self),
-                        min(step, n_bootstrap - start),
-                        groups=groups,
-                        random_state=rng,
-                    )
-                )
-                for start in range(0, n_bootstrap, step)
-            ]
-            interval = percentile_interval(np.concatenate(replicates), level)
+            interval = bootstrap_interval(
+                self._shares,
+                len(self),
+                n_bootstrap=n_bootstrap,
+                confidence=level,
+                groups=groups,
+                random_state=random_state,
+            )
             columns |= {"low": interval[..., 0], "high": interval[..., 1]}
         terms = [str(term) for term in self.terms]
         index = pd.Index(terms, name="term")

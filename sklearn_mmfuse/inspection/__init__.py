@@ -1,6 +1,7 @@
 """Show what each modality and each interaction contributes."""
 
 from sklearn_mmfuse.inspection._decomposition_display import DecompositionDisplay
+from sklearn_mmfuse.inspection._effects_display import EffectsDisplay
 from sklearn_mmfuse.inspection._importance import modality_importance
 from sklearn_mmfuse.inspection._modality_effects import emap, modality_effects
 from sklearn_mmfuse.inspection._relevance_display import RelevanceDisplay
@@ -8,6 +9,7 @@ from sklearn_mmfuse.inspection._separation import separation_error
 
 __all__ = [
     "DecompositionDisplay",
+    "EffectsDisplay",
     "RelevanceDisplay",
     "emap",
     "modality_effects",

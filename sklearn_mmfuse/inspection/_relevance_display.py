@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_mmfuse._bootstrap import bootstrap_interval
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._terms import SEPARATOR
 from sklearn_mmfuse.inspection._style import (
@@ -19,9 +20,9 @@ from sklearn_mmfuse.inspection._style import (
     check_count,
     import_pyplot,
     lighten,
+    mean_label,
     others,
     pick_output,
-    scale_label,
     short_labels,
     shorten,
     split_terms,
@@ -129,7 +130,11 @@ class RelevanceDisplay:
         cls,
         parts: Decomposition,
         *,
-        interval: ArrayLike | None = None,
+        interval: ArrayLike | str | None = "bootstrap",
+        confidence: float | None = None,
+        n_bootstrap: int = 1000,
+        groups: ArrayLike | None = None,
+        random_state: int | None = 0,
         ax: Any = None,
         **plot_params: Any,
     ) -> Self:
@@ -139,8 +144,17 @@ class RelevanceDisplay:
         ----------
         parts : Decomposition
             What an estimator's `decompose` returned.
-        interval : array-like of shape (n_terms, 2) or (n_terms, n_outputs, 2), optional
-            Lower and upper ends of intervals, in the order of `parts.terms`.
+        interval : "bootstrap", None or array-like, default="bootstrap"
+            Intervals over samples, none, or lower and upper ends of shape (n_terms, 2) or
+            (n_terms, n_outputs, 2), in the order of `parts.terms`.
+        confidence : float, optional
+            Level of bootstrap intervals; `parts.confidence` by default.
+        n_bootstrap : int, default=1000
+            Replicates.
+        groups : array-like of shape (n_samples,), optional
+            Whole groups are drawn: the persons that rows belong to.
+        random_state : int or None, default=0
+            Seeds the bootstrap.
         ax : matplotlib Axes or array of Axes, optional
             Where to draw, one for each output; a new figure by default.
         **plot_params : Any
@@ -153,21 +167,36 @@ class RelevanceDisplay:
         """
         if len(parts) == 0:
             raise ValueError("The decomposition has no samples to average.")
+        values = parts.center().values
+        if isinstance(interval, str):
+            if interval != "bootstrap":
+                raise ValueError(
+                    f"interval must be 'bootstrap', None or an array; got {interval!r}."
+                )
+            check_count("n_bootstrap", n_bootstrap)
+            interval = (
+                None
+                if len(parts) == 1
+                else bootstrap_interval(
+                    lambda weights: _weighted_sizes(weights, values),
+                    len(parts),
+                    n_bootstrap=n_bootstrap,
+                    confidence=parts.confidence if confidence is None else confidence,
+                    groups=groups,
+                    random_state=random_state,
+                )
+            )
         size = pd.DataFrame(
-            np.abs(parts.center().values).mean(axis=0),
+            np.abs(values).mean(axis=0),
             index=pd.Index([str(term) for term in parts.terms], name="term"),
             columns=list(parts.outputs),
         )
         single = len(parts.outputs) == 1
-        scale = scale_label(parts, 0) if single else "logit" if parts.link == "softmax" else ""
-        contribution = "contribution"
-        if scale:
-            contribution = scale if parts.link == "identity" else f"contribution to {scale}"
         display = cls(
             size.iloc[:, 0] if single else size,
             interval=interval,
             orders=[term.order for term in parts.terms],
-            label=f"mean |{contribution}|",
+            label=mean_label(parts, 0 if single else None),
         )
         return display.plot(ax=ax, **plot_params)
 
@@ -272,6 +301,20 @@ class RelevanceDisplay:
             if bottom or not created:
                 ax.set_xlabel(self.label)
                 ax.tick_params(labelbottom=True)
+
+
+def _weighted_sizes(weights: FloatArray, values: FloatArray) -> FloatArray:
+    """Return the mean absolute contribution, centered anew in each replicate.
+
+    Around the mean of all samples, intervals of skewed contributions would be far too narrow.
+    """
+    means = np.tensordot(weights, values, 1)
+    return np.stack(
+        [
+            np.tensordot(row, np.abs(values - mean), 1)
+            for row, mean in zip(weights, means, strict=True)
+        ]
+    )
 
 
 def _count_modalities(term: Any) -> int:

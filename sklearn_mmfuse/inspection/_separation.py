@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_regressor
 from sklearn.utils import Bunch
 
-from sklearn_mmfuse._bootstrap import bootstrap_weights, percentile_interval
+from sklearn_mmfuse._bootstrap import bootstrap_interval
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import Averaging, PureEffects
@@ -106,8 +106,14 @@ def separation_error(
     unit = _unit(estimator, parts, scale)
     sizes = {order: np.abs(total).mean(axis=1) / unit for order, total in _by_order(owed).items()}
     per_sample = sum(sizes.values(), start=np.zeros(len(parts)))
-    weights = bootstrap_weights(len(parts), n_bootstrap, groups=groups, random_state=random_state)
-    low, high = percentile_interval(weights @ per_sample, confidence)
+    low, high = bootstrap_interval(
+        lambda weights: weights @ per_sample,
+        len(parts),
+        n_bootstrap=n_bootstrap,
+        confidence=confidence,
+        groups=groups,
+        random_state=random_state,
+    )
     return Bunch(
         error=float(per_sample.mean()),
         interval=(float(low), float(high)),

@@ -21,6 +21,7 @@ __all__ = [
     "check_count",
     "import_pyplot",
     "lighten",
+    "mean_label",
     "others",
     "pick_output",
     "scale_label",
@@ -126,6 +127,14 @@ def scale_label(parts: Decomposition, output: int) -> str:
     """Say on which scale the contributions to an output add up."""
     prefix = {"identity": "contribution to", "logit": "log-odds of", "softmax": "logit of"}
     return f"{prefix[parts.link]} {_plain(shorten(parts.outputs[output], LABEL_LENGTH))}"
+
+
+def mean_label(parts: Decomposition, output: int | None) -> str:
+    """Name the mean absolute contribution to one output, or to all of them."""
+    if output is not None:
+        scale = scale_label(parts, output)
+        return f"mean |{scale if parts.link == 'identity' else f'contribution to {scale}'}|"
+    return f"mean |contribution{' to logit' if parts.link == 'softmax' else ''}|"
 
 
 def lighten(ax: Axes, *, grid: str) -> None:

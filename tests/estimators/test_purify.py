@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sklearn_mmfuse import MROClassifier, MRORegressor, MultimodalData
+from sklearn_mmfuse.datasets import make_additive, make_bimodal, make_trimodal
 from sklearn_mmfuse.inspection import modality_effects
 
 from ._data import forms, make_blocks, make_target
@@ -195,3 +196,25 @@ def test_one_row_is_no_background():
     broken = X.assign(text=np.full((12, 4), np.nan))
     with pytest.raises(ValueError, match="Input X contains NaN: modality 'text'"):
         model.decompose(X, purify=True, background=broken)
+
+
+@pytest.mark.parametrize("optimization", ["mro", "smro", "joint"])
+@pytest.mark.parametrize("make", [make_additive, make_bimodal, make_trimodal])
+def test_purified_terms_are_the_true_ones(make, optimization):
+    toy = make(2400, random_state=0)
+    train, test = toy.data[:2000], toy.data[2000:]
+    model = MRORegressor(
+        optimization=optimization,
+        fusion="tensor",
+        activation="tanh",
+        hidden_layer_sizes=(16,),
+        tensor_dim=3,
+        learning_rate=0.01,
+        max_epochs=60,
+        early_stopping=False,
+        random_state=0,
+    ).fit(train, toy.target[:2000])
+    pure = model.decompose(test, purify=True, background=train)
+    for term in toy.contributions.terms:
+        truth = toy.contributions[term][2000:, 0]
+        assert np.corrcoef(pure[term][:, 0], truth)[0, 1] > 0.99, term

@@ -19,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_mmfuse import Decomposition
 from sklearn_mmfuse._terms import Term, interaction_terms
 from sklearn_mmfuse.inspection import DecompositionDisplay, RelevanceDisplay
+from sklearn_mmfuse.inspection._decomposition_drawing import swarm
 from sklearn_mmfuse.inspection._style import short_labels, shorten
 
 LINKS = {"identity": ["y"], "logit": ["yes"], "softmax": ["low", "mid", "high"]}
@@ -277,6 +278,114 @@ def test_displays_of_an_estimator_and_of_a_pipeline():
     DecompositionDisplay.from_estimator(pipe, "X")
     assert pipe[-1].seen == "x"
     assert RelevanceDisplay.from_estimator(pipe).ax_.get_xlabel() == "relevance"
+
+
+# The beeswarm ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_terms", [2, 12])
+def test_every_dot_is_at_its_contribution(max_terms):
+    parts = make_parts(n_samples=30)
+    ax = DecompositionDisplay(parts).plot(kind="beeswarm", max_terms=max_terms).ax_
+    order = np.argsort(-np.abs(parts.values[:, :, 0]).mean(axis=0), kind="stable")
+    raw = parts.sum()[:, 0]
+    for row, dots in enumerate(ax.collections[:2]):
+        x, y = dots.get_offsets().T
+        np.testing.assert_allclose(x, parts.values[np.argsort(raw), order[row], 0])
+        np.testing.assert_array_equal(dots.get_array(), np.sort(raw))
+        assert (np.abs(y - row) < 0.5).all()
+    if max_terms == 2:
+        assert y_labels(ax)[-1] == "4 other terms"
+        rest = parts.values[np.argsort(raw)][:, order[2:], 0].sum(axis=1)
+        np.testing.assert_allclose(ax.collections[2].get_offsets()[:, 0], rest)
+    assert ax.figure.axes[1].get_ylabel() == "raw prediction"
+
+
+def test_dots_stack_instead_of_covering_each_other():
+    heights = swarm(np.array([0.1, 0.1, 5.0, 0.12, 0.11]), 0, 10, n_bins=20, step=0.1)
+    np.testing.assert_allclose(heights, [0, 0.1, 0, -0.1, 0.2])
+    crowd = swarm(np.zeros(1000), -1, 1, n_bins=20, step=0.1)
+    assert np.abs(crowd).max() <= 0.421
+    assert len(np.unique(crowd)) == 1000
+    assert swarm(np.zeros(0), 0, 0, n_bins=3, step=0.1).shape == (0,)
+
+
+def test_of_many_samples_some_dots_are_drawn():
+    parts = make_parts(n_samples=1000)
+    display = DecompositionDisplay.from_decomposition(parts, kind="beeswarm")
+    assert len(display.ax_.collections[0].get_offsets()) == 400
+    assert display.figure_.axes[1].get_ylabel() == "raw prediction, 400 of 1000 samples"
+    few = DecompositionDisplay(parts).plot(kind="beeswarm", max_samples=7)
+    assert len(few.ax_.collections[0].get_offsets()) == 7
+    with pytest.raises(ValueError, match='kind="beeswarm" draws many'):
+        display.plot(kind="beeswarm", sample=1)
+
+
+# Standard errors and several models --------------------------------------------------------------
+
+
+def test_a_waterfall_shows_the_intervals_there_are():
+    exact = make_parts()
+    parts = Decomposition(
+        exact.values, exact.bias, exact.terms, "identity", ["y"], np.full((6, 6, 1), 0.5)
+    )
+    ax = DecompositionDisplay(parts).plot(sample=1, max_terms=3).ax_
+    bars = ax.containers[-1].lines[2][0].get_segments()
+    widths = [segment[1, 0] - segment[0, 0] for segment in bars]
+    np.testing.assert_allclose(widths, [2 * 1.96 * 0.5] * 3 + [0], rtol=1e-4)  # none of the rest
+    ends = [bar.get_x() + bar.get_width() for bar in ax.patches]
+    np.testing.assert_allclose([segment.mean(axis=0)[0] for segment in bars], ends)
+    low, high = ax.get_xlim()
+    assert all(low < x < high for segment in bars for x in segment[:, 0])
+
+
+def test_rows_of_several_models_start_at_their_own_bias():
+    one, two = make_parts(), make_parts()
+    two = Decomposition(two.values, two.bias + 5, two.terms, two.link, two.outputs)
+    both = Decomposition.concat([one, two])
+    ax = DecompositionDisplay(both).plot(sample=7).ax_
+    assert ax.lines[0].get_xdata()[0] == pytest.approx(two.bias[0])
+    display = DecompositionDisplay(both).plot()
+    raw = both.sum()[:, 0]
+    order = np.argsort(raw, kind="stable")
+    bias = [segment[0, 1] for segment in display.ax_.collections[0].get_segments()]
+    np.testing.assert_allclose(bias, both.bias[order, 0])
+    tops = heights(display.ax_).sum(axis=1) + bias
+    np.testing.assert_allclose(tops, raw[order])
+
+
+def test_relevance_has_bootstrap_intervals_over_rows_or_persons():
+    parts = make_parts(n_samples=40)
+    alike = parts[np.repeat(np.arange(10), 4)]
+    by_row = RelevanceDisplay.from_decomposition(alike)
+    size = np.abs(alike.center().values).mean(axis=0)
+    assert (by_row.interval[..., 0] < size).all()
+    assert (size < by_row.interval[..., 1]).all()
+    groups = np.repeat(np.arange(10), 4)
+    by_person = RelevanceDisplay.from_decomposition(alike, groups=groups)
+    assert (
+        np.ptp(by_person.interval, axis=-1).mean() > 1.5 * np.ptp(by_row.interval, axis=-1).mean()
+    )
+    again = RelevanceDisplay.from_decomposition(alike)
+    np.testing.assert_array_equal(by_row.interval, again.interval)
+    assert RelevanceDisplay.from_decomposition(parts, interval=None).interval is None
+    assert RelevanceDisplay.from_decomposition(parts[[0]]).interval is None
+    with pytest.raises(ValueError, match="interval must be 'bootstrap', None or an array"):
+        RelevanceDisplay.from_decomposition(parts, interval="normal")
+
+
+def test_bootstrap_intervals_of_skewed_contributions_cover_the_truth():
+    hits = []
+    for seed in range(100):
+        rare = (np.random.default_rng(seed).random(200) < 0.1).astype(float)
+        parts = Decomposition(rare[:, None, None], [0.0], [Term(["a"])], "identity", ["y"])
+        display = RelevanceDisplay.from_decomposition(parts, n_bootstrap=200, random_state=seed)
+        low, high = display.interval[0, 0]
+        hits.append(low <= 2 * 0.1 * 0.9 <= high)
+        plt.close(display.figure_)
+    assert np.mean(hits) > 0.85  # 0.63 around a fixed mean
+    with pytest.raises(ValueError, match="n_bootstrap must be an integer of at least 1; got 0"):
+        RelevanceDisplay.from_decomposition(parts, n_bootstrap=0)
 
 
 def test_given_axes_are_drawn_on():

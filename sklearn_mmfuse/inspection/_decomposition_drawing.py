@@ -1,0 +1,229 @@
+"""How a decomposition is drawn: the bars and dots of `DecompositionDisplay`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_mmfuse.inspection._style import GRAY, NEGATIVE, PALETTE, POSITIVE, lighten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "draw_bars",
+    "draw_beeswarm",
+    "draw_waterfall",
+    "is_loose",
+    "label_rows",
+    "number_format",
+    "spread",
+    "swarm",
+    "with_minus",
+]
+
+FloatArray = NDArray[np.float64]
+HATCHES = ("", "////", "....")  # the palette's second and third time around
+MAX_ROW_LABELS = 60
+DOT = 4.5  # points
+ROW_HEIGHT = 0.45  # inches
+
+
+def spread(raw: FloatArray, count: int) -> NDArray[np.intp]:
+    """Return rows sorted by prediction; of many, `count` evenly spread from lowest to highest."""
+    rows = np.argsort(raw, kind="stable")
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.intp)]
+
+
+def number_format(values: FloatArray) -> str:
+    """Return a format with about three digits for the largest of the values."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0.0:
+        return "z.2f"
+    if not 1e-4 <= largest < 1e6:
+        return "z.3g"
+    return f"z.{max(2 - int(np.floor(np.log10(largest))), 0)}f"
+
+
+def with_minus(value: float, form: str) -> str:
+    """Write a number as matplotlib does on the axes, with a true minus sign."""
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def draw_waterfall(
+    ax: Axes, steps: FloatArray, bias: float, reach: FloatArray | None = None
+) -> None:
+    """Draw a bar per step, from the bias at the top to the prediction at the bottom.
+
+    `reach` are the half widths of the steps' intervals.
+    """
+    levels = bias + np.concatenate([[0.0], np.cumsum(steps)])
+    rows = np.arange(1, len(steps) + 1)
+    colors = [POSITIVE if step >= 0 else NEGATIVE for step in steps]
+    # The bias and the prediction are points, not bars: bars would have to begin at 0, and a target
+    # around 1000 would leave no room for what the modalities contribute.
+    ax.vlines(
+        levels,
+        np.arange(len(levels)),
+        np.arange(1, len(levels) + 1),
+        color=GRAY,
+        lw=0.8,
+        zorder=0.9,
+    )
+    # The edge keeps a step visible that is thinner than a line.
+    ax.barh(rows, steps, left=levels[:-1], height=0.62, color=colors, edgecolor=colors, lw=0.8)
+    ax.plot(levels[[0, -1]], [0, len(levels)], "D", color="black", markersize=5)
+    low, high = levels, levels
+    if reach is not None:
+        ax.errorbar(
+            levels[1:], rows, xerr=reach, fmt="none", ecolor="black", elinewidth=1.0, capsize=2.0
+        )
+        low, high = levels - np.append(0.0, reach), levels + np.append(0.0, reach)
+    width = float(high.max() - low.min()) or abs(bias) or 1.0
+    room = 0.03 * width * (2 + write_values(ax, levels, steps, reach))
+    ax.set_xlim(low.min() - room, high.max() + room)
+    ax.set_ylim(len(levels) + 0.6, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.locator_params(axis="x", nbins=5)
+    lighten(ax, grid="x")
+
+
+def write_values(
+    ax: Axes, levels: FloatArray, steps: FloatArray, reach: FloatArray | None = None
+) -> int:
+    """Write each value beside its bar, where the bar points; return the longest text's length."""
+    form = number_format(steps)
+    texts = [with_minus(levels[0], form), *(with_minus(step, f"+{form}") for step in steps)]
+    texts.append(with_minus(levels[-1], form))
+    beyond = np.zeros(len(steps)) if reach is None else np.where(steps < 0, -reach, reach)
+    ends = [levels[0], *(levels[1:] + beyond), levels[-1]]
+    for row, (text, end) in enumerate(zip(texts, ends, strict=True)):
+        left = 0 < row < len(levels) and steps[row - 1] < 0
+        ax.annotate(
+            text,
+            (end, row),
+            xytext=(-5 if left else 7, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize="small",
+        )
+    return max(len(text) for text in texts)
+
+
+def draw_bars(
+    ax: Axes, values: FloatArray, labels: list[str], bias: FloatArray, has_rest: bool
+) -> None:
+    """Stack what raises a prediction above the bias of its row and what lowers it below."""
+    upper, lower = bias.copy(), bias.copy()
+    for i, label in enumerate(labels):
+        height = values[:, i]
+        rest = has_rest and i == len(labels) - 1
+        ax.bar(
+            range(len(values)),
+            height,
+            bottom=np.where(height >= 0, upper, lower),
+            width=0.85,
+            color=GRAY if rest else PALETTE[i % len(PALETTE)],
+            hatch="" if rest else HATCHES[i // len(PALETTE) % len(HATCHES)],
+            edgecolor="white",
+            linewidth=0.4,
+            label=label,
+        )
+        upper += np.maximum(height, 0.0)
+        lower += np.minimum(height, 0.0)
+    if len(bias) == 0 or (bias == bias[0]).all():
+        ax.axhline(float(bias.mean()), color="black", linewidth=0.8, label="bias")
+    else:  # the samples come from several models
+        x = np.arange(len(bias))
+        ax.hlines(bias, x - 0.42, x + 0.42, color="black", linewidth=1.2, label="bias")
+    lighten(ax, grid="y")
+
+
+def label_rows(ax: Axes, rows: NDArray[np.intp]) -> None:
+    """Name the samples by their rows, where there is room."""
+    ax.set_xlim(-0.7, len(rows) - 0.3)
+    if len(rows) > MAX_ROW_LABELS:
+        ax.set_xticks([])
+        return
+    crowded = len(rows) > 15
+    ax.set_xticks(range(len(rows)), [str(row) for row in rows])
+    ax.tick_params(
+        axis="x", length=0, rotation=90 if crowded else 0, labelsize="x-small" if crowded else None
+    )
+
+
+def swarm(x: FloatArray, low: float, high: float, n_bins: int, step: float) -> FloatArray:
+    """Return heights that stack dots symmetrically where they are dense.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n,)
+        Where the dots are.
+    low, high : float
+        The range of the axis.
+    n_bins : int
+        How many dots fit side by side into it.
+    step : float
+        The height of a dot; less when a stack would leave its row, [-0.42, 0.42].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfuse.inspection._decomposition_drawing import swarm
+    >>> swarm(np.array([0.0, 0.0, 5.0, 0.0]), 0.0, 10.0, n_bins=10, step=0.1)
+    array([ 0. ,  0.1,  0. , -0.1])
+    """
+    position = np.floor((x - low) / ((high - low) or 1.0) * n_bins).astype(np.intp)
+    order = np.argsort(position, kind="stable")
+    _, start, count = np.unique(position[order], return_index=True, return_counts=True)
+    rank = np.empty(len(x), dtype=np.intp)
+    rank[order] = np.arange(len(x)) - np.repeat(start, count)
+    layers = (int(count.max(initial=1)) + 1) // 2
+    height = min(step, 0.42 / max(layers, 1)) * ((rank + 1) // 2)
+    heights: FloatArray = np.where(rank % 2 == 1, height, 0.0 - height) + 0.0  # no -0.0
+    return heights
+
+
+def is_loose(heights: FloatArray, step: float) -> bool:
+    """Whether the dots of a row did not have to overlap."""
+    layers = np.unique(heights)
+    return len(layers) < 2 or bool(np.diff(layers).min() > 0.99 * step)
+
+
+def draw_beeswarm(
+    ax: Axes, values: FloatArray, labels: list[str], raw: FloatArray, has_rest: bool
+) -> Any:
+    """Draw a row of dots per term, one dot per sample, colored by its prediction."""
+    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+    room = 0.04 * ((high - low) or 1.0)
+    low, high = low - room, high + room
+    ax.set_xlim(low, high)
+    width = ax.get_window_extent().width / ax.figure.dpi * 72  # points
+    n_bins, step = max(int(width / DOT), 10), DOT / 72 / ROW_HEIGHT
+    ax.axvline(0.0, color=GRAY, linewidth=0.8, zorder=0.9)
+    dots = None
+    for row, term in enumerate(values.T):
+        heights = swarm(term, low, high, n_bins, step)
+        dots = ax.scatter(
+            term,
+            row + heights,
+            c=raw,
+            s=DOT**2,
+            cmap="cividis",
+            vmin=float(raw.min()),
+            vmax=float(raw.max()),
+            marker="s" if has_rest and row == len(labels) - 1 else "o",
+            edgecolors="white",
+            linewidths=0.3 if is_loose(heights, step) else 0.0,  # rims would hide the dots
+        )
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.locator_params(axis="x", nbins=6)
+    lighten(ax, grid="x")
+    return dots
