@@ -16,7 +16,6 @@ __all__ = [
     "draw_bars",
     "draw_beeswarm",
     "draw_waterfall",
-    "is_loose",
     "label_rows",
     "number_format",
     "spread",
@@ -27,8 +26,9 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 HATCHES = ("", "////", "....")  # the palette's second and third time around
 MAX_ROW_LABELS = 60
-DOT = 4.5  # points
+DOTS = (4.5, 3.5, 2.5)  # points
 ROW_HEIGHT = 0.45  # inches
+ROOM = 0.42  # of a row, on either side of its middle
 
 
 def spread(raw: FloatArray, count: int) -> NDArray[np.intp]:
@@ -157,42 +157,49 @@ def label_rows(ax: Axes, rows: NDArray[np.intp]) -> None:
     )
 
 
-def swarm(x: FloatArray, low: float, high: float, n_bins: int, step: float) -> FloatArray:
-    """Return heights that stack dots symmetrically where they are dense.
+def swarm(x: FloatArray, diameter: float, step: float) -> FloatArray:
+    """Return heights at which dots do not touch, the middle layer filled first.
+
+    From left to right, each dot takes the layer nearest the middle in which the dot before it is
+    far enough away.
 
     Parameters
     ----------
     x : ndarray of shape (n,)
         Where the dots are.
-    low, high : float
-        The range of the axis.
-    n_bins : int
-        How many dots fit side by side into it.
+    diameter : float
+        Of a dot, on the scale of `x`.
     step : float
-        The height of a dot; less when a stack would leave its row, [-0.42, 0.42].
+        The distance of layers.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_mmfuse.inspection._decomposition_drawing import swarm
-    >>> swarm(np.array([0.0, 0.0, 5.0, 0.0]), 0.0, 10.0, n_bins=10, step=0.1)
+    >>> swarm(np.array([0.0, 0.0, 5.0, 0.0]), diameter=1.0, step=0.1)
     array([ 0. ,  0.1,  0. , -0.1])
     """
-    position = np.floor((x - low) / ((high - low) or 1.0) * n_bins).astype(np.intp)
-    order = np.argsort(position, kind="stable")
-    _, start, count = np.unique(position[order], return_index=True, return_counts=True)
-    rank = np.empty(len(x), dtype=np.intp)
-    rank[order] = np.arange(len(x)) - np.repeat(start, count)
-    layers = (int(count.max(initial=1)) + 1) // 2
-    height = min(step, 0.42 / max(layers, 1)) * ((rank + 1) // 2)
-    heights: FloatArray = np.where(rank % 2 == 1, height, 0.0 - height) + 0.0  # no -0.0
-    return heights
+    heights, last = np.zeros(len(x)), list[float]()
+    for dot in np.argsort(x, kind="stable"):
+        free = (i for i, end in enumerate(last) if x[dot] - end >= diameter)
+        layer = next(free, len(last))
+        last[layer : layer + 1] = [float(x[dot])]
+        heights[dot] = step * ((layer + 1) // 2) * (1 if layer % 2 else -1)
+    return heights + 0.0  # no -0.0
 
 
-def is_loose(heights: FloatArray, step: float) -> bool:
-    """Whether the dots of a row did not have to overlap."""
-    layers = np.unique(heights)
-    return len(layers) < 2 or bool(np.diff(layers).min() > 0.99 * step)
+def _fit_dots(values: FloatArray, ax: Axes) -> tuple[float, FloatArray]:
+    """Return the largest size, in points, at which the dots of every row have room, and heights."""
+    low, high = ax.get_xlim()
+    width = ax.get_window_extent().width / ax.figure.dpi * 72  # points
+    for size in DOTS:
+        diameter, step = (high - low) * size / width, size / 72 / ROW_HEIGHT
+        heights = np.stack([swarm(term, diameter, step) for term in values.T], axis=1)
+        tallest = np.abs(heights).max(axis=0, initial=0.0)
+        if (tallest <= ROOM).all():
+            break
+    # Where even the smallest have none, dots cover each other.
+    return size, heights * np.minimum(1.0, ROOM / np.maximum(tallest, ROOM))
 
 
 def draw_beeswarm(
@@ -203,23 +210,21 @@ def draw_beeswarm(
     room = 0.04 * ((high - low) or 1.0)
     low, high = low - room, high + room
     ax.set_xlim(low, high)
-    width = ax.get_window_extent().width / ax.figure.dpi * 72  # points
-    n_bins, step = max(int(width / DOT), 10), DOT / 72 / ROW_HEIGHT
+    size, heights = _fit_dots(values, ax)
     ax.axvline(0.0, color=GRAY, linewidth=0.8, zorder=0.9)
     dots = None
     for row, term in enumerate(values.T):
-        heights = swarm(term, low, high, n_bins, step)
         dots = ax.scatter(
             term,
-            row + heights,
+            row + heights[:, row],
             c=raw,
-            s=DOT**2,
+            s=size**2,
             cmap="cividis",
             vmin=float(raw.min()),
             vmax=float(raw.max()),
             marker="s" if has_rest and row == len(labels) - 1 else "o",
             edgecolors="white",
-            linewidths=0.3 if is_loose(heights, step) else 0.0,  # rims would hide the dots
+            linewidths=0.3 if size == DOTS[0] else 0.0,
         )
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)

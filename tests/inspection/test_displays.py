@@ -302,12 +302,24 @@ def test_every_dot_is_at_its_contribution(max_terms):
 
 
 def test_dots_stack_instead_of_covering_each_other():
-    heights = swarm(np.array([0.1, 0.1, 5.0, 0.12, 0.11]), 0, 10, n_bins=20, step=0.1)
-    np.testing.assert_allclose(heights, [0, 0.1, 0, -0.1, 0.2])
-    crowd = swarm(np.zeros(1000), -1, 1, n_bins=20, step=0.1)
-    assert np.abs(crowd).max() <= 0.421
-    assert len(np.unique(crowd)) == 1000
-    assert swarm(np.zeros(0), 0, 0, n_bins=3, step=0.1).shape == (0,)
+    heights = swarm(np.array([0.1, 0.1, 5.0, 0.12, 0.11]), diameter=0.5, step=0.1)
+    np.testing.assert_allclose(heights, [0, 0.1, 0, 0.2, -0.1])
+    assert swarm(np.zeros(0), 1.0, 0.1).shape == (0,)
+    x = np.random.default_rng(0).normal(size=300)
+    y = swarm(x, diameter=0.1, step=0.1)
+    distance = np.hypot(np.subtract.outer(x, x), np.subtract.outer(y, y))
+    assert distance[np.triu_indices(300, 1)].min() > 0.0999
+
+
+@pytest.mark.parametrize("n_samples", [30, 150])
+def test_dots_on_paper_do_not_overlap_while_there_is_room(n_samples):
+    ax = DecompositionDisplay(make_parts(n_samples=n_samples)).plot(kind="beeswarm").ax_
+    ax.figure.canvas.draw()
+    for dots in ax.collections[:-1]:
+        points = ax.transData.transform(dots.get_offsets()) / ax.figure.dpi * 72
+        distance = np.hypot(*(points[:, np.newaxis] - points).transpose(2, 0, 1))
+        nearest = distance[np.triu_indices(n_samples, 1)].min()
+        assert nearest > 0.75 * np.sqrt(dots.get_sizes()[0])  # the colorbar takes some width
 
 
 def test_of_many_samples_some_dots_are_drawn():
