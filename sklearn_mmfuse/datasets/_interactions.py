@@ -58,6 +58,11 @@ def make_additive(
         `data` (MultimodalData), `target` (n_samples,), `contributions` (the true Decomposition:
         its sum is the target without noise) and `DESCR`.
 
+    References
+    ----------
+    Woertwein, Sheeber, Allen, Cohn and Morency. Beyond Additive Fusion: Learning Non-Additive
+    Multimodal Interactions. Findings of EMNLP 2022.
+
     Examples
     --------
     >>> from sklearn_mmfuse.datasets import make_additive
@@ -183,7 +188,8 @@ def make_redundant(
     -------
     bunch : :class:`~sklearn.utils.Bunch`
         `data`; `target`; `contributions`, with terms of kind "unique" and "redundant"; `latents`, a
-        DataFrame of u and r; `DESCR`.
+        DataFrame of u and r; `DESCR`. Without noise the target is the sum of the contributions, and
+        of u_C where C is hidden.
 
     References
     ----------
@@ -197,7 +203,7 @@ def make_redundant(
     <Decomposition of 200 samples: A (unique), B (unique), A × B (redundant)>
     """
     check_count("n_samples", n_samples)
-    if n_modalities not in (2, 3):
+    if not isinstance(n_modalities, Integral) or n_modalities not in (2, 3):
         raise ValueError(f"n_modalities must be 2 or 3; got {n_modalities!r}.")
     rng = generator(random_state)
     names = ("A", "B", "C")
@@ -219,7 +225,10 @@ def make_redundant(
         "y = u_A + u_B + u_C + r_AB + r_AC + r_BC, all N(0, 1).\n\nEach modality holds its u and "
         "the two r that carry its name."
     )
-    hidden = latents["u_C"].to_numpy() if n_modalities == 2 else 0.0
+    hidden: FloatArray | float = 0.0
+    if n_modalities == 2:
+        hidden = latents["u_C"].to_numpy()
+        descr += " C is hidden: u_C is noise."
     return _bunch(data, addends, noise, rng, descr, latents=latents, hidden=hidden)
 
 

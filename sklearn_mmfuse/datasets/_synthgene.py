@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,12 @@ def make_synthgene(
     Notes
     -----
     Given the class the modalities are independent, so the true log-odds are additive. A motif
-    overwrites seven random letters, so it is in a sequence with likelihood ratio
-    `1 - p + p * count * 4^7 / 94`, `count` being how often the motif occurs.
+    overwrites seven letters at one of 94 positions, so a sequence in which it occurs `count` times
+    is `1 - p + p * count * 4^7 / 94` times as likely as without insertions. A modality adds the log
+    of this for ACGTAGC, less that for GATGTAC. Label noise would end the additivity, so there
+    is none.
+
+    NOTE[DIFF] Appendix C names ACGTAGC for both classes, a slip; GATGTAC is the authors' code.
 
     References
     ----------
@@ -81,7 +86,8 @@ def make_synthgene(
     names = [f"M{i + 1}" for i in range(n_modalities)]
     probability = _check_probabilities(names, probabilities)
     rng = generator(random_state)
-    target = rng.permutation(np.arange(n_samples) % 2)
+    # A random start: the odd row out is as often of one class as of the other.
+    target = rng.permutation((np.arange(n_samples) + rng.randint(2)) % 2)
     data, addends, inserted = {}, [], {}
     for name in names:
         letters = rng.randint(len(ALPHABET), size=(n_samples, LENGTH)).astype(np.uint8)
@@ -150,7 +156,9 @@ def make_synthgene_tri(
     if motifs not in ("presence", "which"):
         raise ValueError(f"motifs must be 'presence' or 'which'; got {motifs!r}.")
     rng = generator(random_state)
-    combination = rng.permutation(np.arange(n_samples) % 4)
+    # In this cyclic order the class alternates, so any remainder is balanced from any start.
+    cycle = np.array([0, 1, 3, 2])
+    combination = rng.permutation(cycle[(np.arange(n_samples) + rng.randint(4)) % 4])
     inserted = {"M1": combination % 2 == 1, "M2": combination // 2 == 1}
     inserted["M3"] = np.zeros(n_samples, dtype=bool)
     data, beliefs = {}, {}
@@ -181,7 +189,7 @@ def _check_probabilities(
         given = {name: p for name, p in INFORMATIVE.items() if name in names}
     if unknown := [name for name in given if name not in names]:
         raise ValueError(f"There are no modalities {unknown}, only {names[0]} to {names[-1]}.")
-    if wrong := {name: p for name, p in given.items() if not 0 <= p < 1}:
+    if wrong := {n: p for n, p in given.items() if not (isinstance(p, Real) and 0 <= p < 1)}:
         raise ValueError(f"Probabilities must be in [0, 1); got {wrong}.")
     return {name: float(given.get(name, 0.0)) for name in names}
 

@@ -87,6 +87,7 @@ def test_redundant_interactions():
         (make_bimodal, {"n_features": 1.5}, "n_features must be a positive integer; got 1.5"),
         (make_trimodal, {"noise": -1}, "noise must be a standard deviation, 0 or more; got -1"),
         (make_redundant, {"n_modalities": 4}, "n_modalities must be 2 or 3; got 4"),
+        (make_redundant, {"n_modalities": 2.0}, "n_modalities must be 2 or 3; got 2.0"),
         (make_redundant_interactions, {"noise": np.nan}, "noise must be"),
     ],
 )

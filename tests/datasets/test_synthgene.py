@@ -61,6 +61,7 @@ def test_the_stated_log_odds_are_calibrated():
         assert genes.target[rows].mean() == pytest.approx(stated[rows].mean(), abs=0.03)
     decided = np.abs(stated - 0.5) > 0.1
     assert decided.mean() == pytest.approx(1 - 0.7 * 0.5, abs=0.05)
+    assert ((stated > 0.5) == genes.target)[decided].mean() > 0.98
 
 
 @pytest.mark.parametrize("motifs", ["presence", "which"])
@@ -86,6 +87,20 @@ def test_an_exclusive_or_that_no_modality_tells_alone(motifs):
         assert genes.target[rows].mean() == pytest.approx(stated[rows].mean(), abs=0.01)
 
 
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    ("make", "options"), [(make_synthgene, {"n_modalities": 1}), (make_synthgene_tri, {})]
+)
+def test_classes_are_balanced_and_a_remainder_is_random(make, options, n_samples):
+    several = [make(n_samples, random_state=seed, **options) for seed in range(200)]
+    ones = np.array([genes.target.sum() for genes in several])
+    assert np.abs(2 * ones - n_samples).max() == n_samples % 2
+    assert ones.mean() / n_samples == pytest.approx(0.5, abs=0.1)
+    if make is make_synthgene_tri:
+        put = np.mean([genes.insertions[["M1", "M2"]].mean() for genes in several], axis=0)
+        np.testing.assert_allclose(put, 0.5, atol=0.1)
+
+
 def test_a_seed_reproduces_and_none_is_fresh():
     for make in (make_synthgene, make_synthgene_tri):
         one, two = make(10, random_state=1), make(10, random_state=1)
@@ -99,6 +114,7 @@ def test_a_seed_reproduces_and_none_is_fresh():
         (make_synthgene, {"n_samples": 0}, "n_samples must be a positive integer"),
         (make_synthgene, {"probabilities": {"M11": 0.1}}, r"no modalities \['M11'\], only M1 to"),
         (make_synthgene, {"probabilities": {"M1": 1.0}}, r"in \[0, 1\); got {'M1': 1.0}"),
+        (make_synthgene, {"probabilities": {"M1": "0.1"}}, r"in \[0, 1\); got {'M1': '0.1'}"),
         (make_synthgene_tri, {"motifs": "both"}, "motifs must be 'presence' or 'which'"),
     ],
 )
