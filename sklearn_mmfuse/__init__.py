@@ -2,7 +2,12 @@
 
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
-from sklearn_mmfuse.estimators import MROClassifier, MRORegressor
+from sklearn_mmfuse.estimators import (
+    MROClassifier,
+    MRORegressor,
+    SMURFClassifier,
+    SMURFRegressor,
+)
 from sklearn_mmfuse.preprocessing import ModalityColumnTransformer
 
 __all__ = [
@@ -11,6 +16,8 @@ __all__ = [
     "MRORegressor",
     "ModalityColumnTransformer",
     "MultimodalData",
+    "SMURFClassifier",
+    "SMURFRegressor",
 ]
 
 __version__ = "0.1.0"

@@ -158,7 +158,10 @@ def select_columns(X: Any, modalities: Mapping[Any, Any]) -> dict[str, list[int]
         except ValueError as error:
             raise ValueError(f"Modality {name!r}: {error}") from None
         if not columns[name]:
-            raise ValueError(f"Modality {name!r} selects no columns of X; drop it or mend it.")
+            raise ValueError(
+                f"Modality {name!r} selects no columns of X, which has {X.shape[1]} feature(s); "
+                "drop it or mend it."
+            )
     _refuse_shared(columns, column_names(X))
     return columns
 

@@ -24,6 +24,8 @@ class Term:
         order in which modalities were named.
     kind : {"interaction", "unique", "redundant"}, default="interaction"
         The part it plays. A single modality's own effect is an interaction of order 1.
+    partner : iterable of str, default=()
+        Of a redundant addend, the modalities that tell the same; they are not read.
 
     Examples
     --------
@@ -31,17 +33,31 @@ class Term:
     >>> term = Term(["text", "audio"])
     >>> str(term), term.order
     ('audio × text', 2)
+    >>> str(Term(["text"], "redundant", ["audio"]))
+    'text (redundant with audio)'
     """
 
     modalities: tuple[str, ...]
     kind: TermKind
+    partner: tuple[str, ...]
 
-    def __init__(self, modalities: Iterable[str], kind: TermKind = "interaction") -> None:
-        names = tuple(sorted(modalities))
+    def __init__(
+        self,
+        modalities: Iterable[str],
+        kind: TermKind = "interaction",
+        partner: Iterable[str] = (),
+    ) -> None:
+        names, partner = tuple(sorted(modalities)), tuple(sorted(partner))
         if not names or len(set(names)) != len(names):
             raise ValueError(f"A term needs at least one modality, each once; got {names}.")
+        if partner and (kind != "redundant" or partner == names):
+            raise ValueError(
+                f"Only a redundant term has a partner, other than itself; got {names}, {kind!r}, "
+                f"{partner}."
+            )
         object.__setattr__(self, "modalities", names)
         object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "partner", partner)
 
     @property
     def order(self) -> int:
@@ -50,7 +66,10 @@ class Term:
 
     def __str__(self) -> str:
         label = SEPARATOR.join(self.modalities)
-        return label if self.kind == "interaction" else f"{label} ({self.kind})"
+        if self.kind == "interaction":
+            return label
+        partner = f" with {SEPARATOR.join(self.partner)}" if self.partner else ""
+        return f"{label} ({self.kind}{partner})"
 
 
 def interaction_terms(modalities: Sequence[str], max_order: int) -> tuple[Term, ...]:

@@ -65,6 +65,9 @@ class BatchSampler:
         The probability that a hidden unit is dropped.
     n_mask_units : int
         Hidden units per row that a mask must cover, over all members.
+    penalty_batch_size : int, default=0
+        Rows that come with every batch for penalties to be computed on, when more than the batch
+        has: a covariance needs more rows than a gradient.
     """
 
     def __init__(
@@ -75,8 +78,11 @@ class BatchSampler:
         generator: torch.Generator | None = None,
         dropout: float = 0.0,
         n_mask_units: int = 0,
+        penalty_batch_size: int = 0,
     ) -> None:
         self.rows = rows
+        larger = penalty_batch_size > batch_size and len(rows) > batch_size
+        self.penalty_batch_size = min(penalty_batch_size, len(rows)) if larger else 0
         self.generator = generator
         self.keep = 1.0 - dropout
         self.n_mask_units = n_mask_units
@@ -93,7 +99,18 @@ class BatchSampler:
         for start, stop in self.bounds:
             piece = rows.slice(start, stop) if len(self.bounds) > 1 else rows
             batch = {"X": piece.X, "weight": piece.weight, "offset": piece.offset}
-            yield {**batch, "mask": self._mask(stop - start)}, piece.y
+            batch |= {"mask": self._mask(stop - start), "penalty": self._penalty_batch()}
+            yield batch, piece.y
+
+    def _penalty_batch(self) -> dict[str, Any] | None:
+        size = self.penalty_batch_size
+        if size == 0:
+            return None
+        rows = self.rows
+        if size < len(rows):
+            picked = torch.randperm(len(rows), generator=self.generator)[:size]
+            rows = rows.take(picked.to(rows.y.device))
+        return {"X": rows.X, "weight": rows.weight, "mask": self._mask(size)}
 
     def _mask(self, n_rows: int) -> Tensor | None:
         if self.generator is None or self.keep == 1.0 or self.n_mask_units == 0:

@@ -34,6 +34,7 @@ class TrainingOptions:
     n_iter_no_change: int
     max_grad_norm: float | None
     device: torch.device
+    penalty_batch_size: int = 0
     verbose: int = 0
     net_params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -185,6 +186,7 @@ def _fit_part(
             generator=shuffler,
             dropout=options.dropout,
             n_mask_units=part.n_mask_units * part.n_members,
+            penalty_batch_size=options.penalty_batch_size,
         ),
         None if validation is None else BatchSampler(validation, batch_size=PREDICTION_BATCH),
     )

@@ -64,7 +64,11 @@ class FusionTrainer(NeuralNet):
     ) -> Tensor:
         """Return the objective in training, the loss of the prediction alone in validation."""
         if training:
-            return self.criterion_(y_pred, y_true, X["weight"], self.module_, X["offset"]).sum()
+            more = X["penalty"]
+            penalized = None if more is None else (self.infer(more), more["weight"])
+            return self.criterion_(
+                y_pred, y_true, X["weight"], self.module_, X["offset"], penalized
+            ).sum()
         return self.criterion_.data_loss(y_pred.raw, y_true, X["weight"], X["offset"]).sum()
 
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:

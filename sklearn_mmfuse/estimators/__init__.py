@@ -1,5 +1,6 @@
 """Estimators; `__all__` is the registry that the common tests and the documentation go through."""
 
 from sklearn_mmfuse.estimators._mro import MROClassifier, MRORegressor
+from sklearn_mmfuse.estimators._smurf import SMURFClassifier, SMURFRegressor
 
-__all__ = ["MROClassifier", "MRORegressor"]
+__all__ = ["MROClassifier", "MRORegressor", "SMURFClassifier", "SMURFRegressor"]

@@ -6,7 +6,7 @@ Think twice before adding to this class: what one method needs belongs into that
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -44,10 +44,10 @@ from sklearn_mmfuse._training import (
 from sklearn_mmfuse._validation import check_groups, check_modalities
 from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, train_in_context
 from sklearn_mmfuse.estimators._purify import purified, term_effects
-from sklearn_mmfuse.losses import BaseLoss, Objective
+from sklearn_mmfuse.losses import BaseLoss, Objective, Penalty
 from sklearn_mmfuse.nets import FusionNet
 
-__all__ = ["BaseFusionEstimator"]
+__all__ = ["BaseFusionEstimator", "contributions_of"]
 
 FloatArray = NDArray[np.float64]
 Blocks = dict[str, NDArray[np.floating[Any]]]
@@ -161,6 +161,14 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         """Return a name per raw output."""
         raise NotImplementedError
 
+    def _penalties(self) -> list[Penalty]:
+        """Return what a method adds to the loss."""
+        return []
+
+    def _penalty_batch_size(self, n_rows: int) -> int:
+        """Return the rows that penalties are computed on, when more than those of a batch."""
+        return 0
+
     # Fitting -------------------------------------------------------------------------------------
 
     @validates_params
@@ -200,8 +208,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         blocks = check_modalities(self, X, reset=True, dtype=np.dtype(self.dtype))
-        self._say_what_one_modality_means()
         self.terms_ = self._make_terms()
+        self._say_what_one_modality_means()
         data = self._fit_data(blocks, y, sample_weight, groups)
         net, result = self._fit_net(data, X, y, device)
         self._finish(net, result, data, getattr(X, "index", None))
@@ -235,7 +243,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 net,
                 data.rows(train, *scaling),
                 None if validation is None else data.rows(validation, *scaling),
-                Objective(loss),
+                Objective(loss, self._penalties()),
                 self._training_options(len(train), device),
                 seed=int(rng.randint(2**31 - 1)),
                 on_epoch=hooks,
@@ -304,6 +312,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             n_iter_no_change=self.n_iter_no_change,
             max_grad_norm=self.max_grad_norm,
             device=device,
+            penalty_batch_size=self._penalty_batch_size(n_rows),
             verbose=int(self.verbose),
             net_params=self.net_params or {},
         )
@@ -327,9 +336,14 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         parts = self._decompose_blocks(net, data.blocks)
         self._term_means = np.average(parts.values, axis=0, weights=data.weight)
         parts = parts.center(data.weight)
-        self.relevance_scores_ = self._relevance_scores(parts, data.weight)
-        self.unique_contributions_ = self._unique_contributions(parts, index)
+        self._describe(parts, data.weight, index if isinstance(index, pd.Index) else None)
         self.module_ = net
+
+    def _describe(self, parts: Decomposition, weight: FloatArray, index: pd.Index | None) -> None:
+        """Set what is told about the training rows, of which `parts` are the contributions."""
+        self.relevance_scores_ = self._relevance_scores(parts, weight)
+        alone = [t for t in parts.terms if t.order == 1 and t.kind != "redundant"]
+        self.unique_contributions_ = contributions_of(parts, alone, index)
 
     def _relevance_scores(self, parts: Decomposition, weight: FloatArray) -> pd.Series:
         """Return the mean absolute centered contribution of each term, adding up to 1."""
@@ -340,21 +354,6 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             index=pd.Index([str(term) for term in parts.terms], name="term"),
             name="relevance",
         )
-
-    def _unique_contributions(self, parts: Decomposition, index: Any) -> pd.DataFrame:
-        """Return what each modality contributes alone, a row per training sample."""
-        single = [i for i, term in enumerate(parts.terms) if term.order == 1]
-        alone = Decomposition(
-            parts.values[:, single],
-            parts.bias,
-            [parts.terms[i] for i in single],
-            parts.link,
-            parts.outputs,
-        )
-        frame = alone.to_frame(index if isinstance(index, pd.Index) else None)
-        if isinstance(frame.columns, pd.MultiIndex):
-            return frame.drop(columns="bias", level="term")
-        return frame.drop(columns="bias")
 
     # Predicting ----------------------------------------------------------------------------------
 
@@ -478,3 +477,14 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             net = self._new_net()
             net.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
             self.module_ = net
+
+
+def contributions_of(
+    parts: Decomposition, terms: Sequence[Term], index: pd.Index | None
+) -> pd.DataFrame:
+    """Return the contributions of some terms, a row per sample; unique ones by modality."""
+    frame = parts.select(terms).to_frame(index)
+    named = {str(t): str(Term(t.modalities)) for t in terms if t.kind == "unique"}
+    if isinstance(frame.columns, pd.MultiIndex):
+        return frame.drop(columns="bias", level="term").rename(columns=named, level="term")
+    return frame.drop(columns="bias").rename(columns=named)

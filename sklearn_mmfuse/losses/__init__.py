@@ -8,6 +8,7 @@ from sklearn_mmfuse.losses._base_losses import (
     SquaredError,
 )
 from sklearn_mmfuse.losses._objective import Objective, Penalty
+from sklearn_mmfuse.losses._penalties import SMURFPenalty, SoftHGRPenalty, weighted_covariance
 
 __all__ = [
     "AbsoluteError",
@@ -16,5 +17,8 @@ __all__ = [
     "CrossEntropy",
     "Objective",
     "Penalty",
+    "SMURFPenalty",
+    "SoftHGRPenalty",
     "SquaredError",
+    "weighted_covariance",
 ]

@@ -37,16 +37,18 @@ class Objective(nn.Module):
         weight: Tensor,
         net: FusionNet,
         offset: Tensor | None = None,
+        penalized: tuple[FusionOutput, Tensor] | None = None,
     ) -> Tensor:
         """Return the objective of every member, `(E,)`.
 
         `weight` `(B,)` averages to 1 over the training rows, so dividing by B and not by the
         batch's own sum keeps the expectation right; `offset` `(E, B, C)` is what nets trained
-        earlier predict.
+        earlier predict; `penalized`, the output and weights of other rows, of which the penalties
+        are computed instead.
         """
         total = self.data_loss(output.stages, target, weight, offset).sum(dim=0)
         for penalty in self.penalties:
-            total = total + penalty(output, weight)
+            total = total + penalty(*(penalized or (output, weight)))
         regularizer = net.regularizer()
         return total if regularizer is None else total + regularizer
 

@@ -110,16 +110,36 @@ class GroupMLPs(nn.Module):
         for bias in (self.first_bias, *(layer.bias for layer in self._later_layers())):
             nn.init.zeros_(bias)
 
+    def silence_outputs(self) -> None:
+        """Make every perceptron return zero, by its last layer alone."""
+        last = [self.later[-1].weight] if self.later else list(self.first)
+        for weight in last:
+            assert isinstance(weight, Tensor)
+            nn.init.zeros_(weight)
+
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
         """Return the outputs of all perceptrons."""
+        return self.read(self.embed(x, drop))
+
+    def embed(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
+        """Return what the last layer reads, `(E, G, B, H)`; without hidden layers the outputs."""
         drop = drop or MaskReader(None)
         # Made contiguous: every later elementwise step is several times faster for it.
         hidden = self._first_layer(x).transpose(1, 2).contiguous()
-        n_members, n_groups = hidden.shape[:2]
+        shape = hidden.shape[:2]
         hidden = hidden.flatten(0, 1)
-        for layer in self.later:
-            hidden = layer(drop(self._activation(hidden)))
-        return hidden.unflatten(0, (n_members, n_groups))
+        for position, layer in enumerate(self.later):
+            hidden = drop(self._activation(hidden))
+            if position < len(self.later) - 1:
+                hidden = layer(hidden)
+        return hidden.unflatten(0, shape)
+
+    def read(self, embedded: Tensor) -> Tensor:
+        """Return the outputs for what `embed` returned."""
+        if not self.later:
+            return embedded
+        out: Tensor = self.later[-1](embedded.flatten(0, 1))
+        return out.unflatten(0, embedded.shape[:2])
 
     def _first_layer(self, x: Mapping[str, Tensor]) -> Tensor:
         """Return the first products of all groups, `(E, B, G, H)`."""

@@ -18,6 +18,7 @@ from sklearn_mmfuse.nets._encoders import GroupMLPs
 from sklearn_mmfuse.nets._layers import MaskReader
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import ProductTerm, SeparableTerm
+from sklearn_mmfuse.nets._stages import Stages
 from sklearn_mmfuse.nets._tensor_product import TensorReadout
 
 __all__ = ["MRONet", "SequentialMRONet", "make_mro_net"]
@@ -234,9 +235,6 @@ class MRONet(FusionNet):
     (2, ['a', 'v', 'a × v'])
     """
 
-    own_order: Tensor
-    lower_orders: Tensor
-
     def __init__(
         self,
         *,
@@ -260,8 +258,6 @@ class MRONet(FusionNet):
             n_members=n_members,
             input_scaling=input_scaling,
         )
-        self.staged = staged
-        self.stop_gradient = stop_gradient
         shape = _Shape(in_features, tuple(hidden), activation, tensor_dim, n_outputs, n_members)
         self.block: _Block
         if share_encoders:
@@ -269,11 +265,7 @@ class MRONet(FusionNet):
             self.block = _SharedEncoderTerms(terms, shape, fusion=fusion, detach=detach)
         else:
             self.block = (_ConcatTerms if fusion == "concat" else _TensorTerms)(terms, shape)
-        # Which terms are of a stage's own order, and which below: (S, T), zeros and ones.
-        orders = torch.tensor([term.order for term in self.terms])
-        stages = orders.unique().unsqueeze(1)
-        self.register_buffer("own_order", (orders == stages).float(), persistent=False)
-        self.register_buffer("lower_orders", (orders < stages).float(), persistent=False)
+        self.stages = Stages(self.terms, staged=staged, stop_gradient=stop_gradient)
 
     @property
     def n_mask_units(self) -> int:
@@ -287,23 +279,11 @@ class MRONet(FusionNet):
     def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
         """Return the terms and the supervised predictions."""
         values = self.block(self.scale_inputs(X), MaskReader(mask))
-        return FusionOutput(self.terms, values, self.bias, stages=self._stages(values))
+        return FusionOutput(self.terms, values, self.bias, stages=self.stages(values, self.bias))
 
     def separate(self, X: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
         """Return every term as a function of what each of its modalities brings."""
         return self.block.separate(self.scale_inputs(X))
-
-    def _stages(self, values: Tensor) -> Tensor:
-        """Return the supervised predictions, `(S, E, B, C)`."""
-        bias = self.bias.unsqueeze(1)
-        if not self.staged:
-            return (values.sum(dim=1) + bias).unsqueeze(0)
-        lower = values.detach() if self.stop_gradient else values
-        return (
-            torch.tensordot(self.own_order, values, dims=([1], [1]))
-            + torch.tensordot(self.lower_orders, lower, dims=([1], [1]))
-            + bias
-        )
 
 
 class SequentialMRONet(FusionNet):

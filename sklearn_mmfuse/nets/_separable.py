@@ -147,6 +147,17 @@ class SumTerm(SeparableTerm):
             hidden = torch.baddbmm(bias, self.activation(hidden), weight)
         return hidden
 
+    def take_outputs(self, term: Term, start: int, stop: int) -> SumTerm:
+        """Return the perceptron's outputs `start` to `stop` as a term of their own."""
+        if self.later:
+            weight, bias = self.later[-1]
+            last = (weight[..., start:stop], bias[..., start:stop])
+            later = [*self.later[:-1], last]
+            return SumTerm(term, self.features, self.first_bias, later, self.activation)
+        features = {name: feature[..., start:stop] for name, feature in self.features.items()}
+        bias = self.first_bias[..., start:stop]
+        return SumTerm(term, features, bias, [], self.activation)
+
     def closed_cost(self, pool: Pool) -> int | None:
         """Return the cost of a linear map or of one relu layer; None for anything else."""
         order = self.term.order

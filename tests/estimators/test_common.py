@@ -9,9 +9,20 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from sklearn_mmfuse import MROClassifier, MRORegressor, estimators
+from sklearn_mmfuse import (
+    MROClassifier,
+    MRORegressor,
+    SMURFClassifier,
+    SMURFRegressor,
+    estimators,
+)
 
 QUICK = {"max_epochs": 100, "random_state": 0}
+# What reads a single modality has nothing to share: the checks' arrays are divided into two.
+HALVES = {
+    "modalities": {"first": slice(0, 1), "rest": slice(1, None)},
+    "random_state": 0,
+}
 INSTANCES = [
     MROClassifier(dtype="float64", **QUICK),
     MRORegressor(dtype="float64", **QUICK),
@@ -19,6 +30,9 @@ INSTANCES = [
     MRORegressor(**QUICK),
     MROClassifier(dtype="float64", optimization="smro", fusion="tensor", **QUICK),
     MRORegressor(dtype="float64", optimization="joint", share_encoders=True, **QUICK),
+    SMURFClassifier(dtype="float64", **HALVES),
+    SMURFRegressor(dtype="float64", **HALVES),
+    SMURFClassifier(max_order=2, **HALVES),
 ]
 ROUNDING = {
     "check_sample_weight_equivalence_on_dense_data": (
@@ -30,6 +44,7 @@ pytestmark = [
     pytest.mark.draws_globally,
     # The checks pass arrays without names.
     pytest.mark.filterwarnings("ignore:.*found no modalities in X:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The modalities .* are constant:UserWarning"),
 ]
 
 
