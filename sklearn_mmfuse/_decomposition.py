@@ -56,6 +56,9 @@ class Decomposition:
         Of the values, where these were estimated.
     confidence : float, default=0.95
         The level of `interval()`.
+    absent : ndarray of shape (n_samples, n_terms), optional
+        True where a row lacks a modality that the term reads: its contribution is zero there, and
+        `to_frame` shows it as NaN.
 
     Examples
     --------
@@ -87,6 +90,7 @@ class Decomposition:
     outputs: tuple[str, ...]
     standard_errors: FloatArray | None
     confidence: float
+    absent: NDArray[np.bool_] | None
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Decomposition:
         outputs: Sequence[Any],
         standard_errors: ArrayLike | None = None,
         confidence: float = 0.95,
+        absent: ArrayLike | None = None,
     ) -> None:
         values, bias = np.asarray(values, dtype=np.float64), np.asarray(bias, dtype=np.float64)
         errors = None if standard_errors is None else np.asarray(standard_errors, dtype=np.float64)
@@ -113,6 +118,7 @@ class Decomposition:
             ("outputs", tuple(str(output) for output in outputs)),
             ("standard_errors", errors),
             ("confidence", float(confidence)),
+            ("absent", None if absent is None else np.asarray(absent, dtype=np.bool_)),
         ):
             object.__setattr__(self, name, value)
 
@@ -186,6 +192,7 @@ class Decomposition:
             values=self.values[rows],
             bias=self.bias if self.bias.ndim == 1 else self.bias[rows],
             standard_errors=None if self.standard_errors is None else self.standard_errors[rows],
+            absent=None if self.absent is None else self.absent[rows],
         )
 
     def select(self, terms: Terms) -> Decomposition:
@@ -220,6 +227,7 @@ class Decomposition:
             values=self.values[:, positions],
             terms=tuple(self.terms[i] for i in positions),
             standard_errors=None if errors is None else errors[:, positions],
+            absent=None if self.absent is None else self.absent[:, positions],
         )
 
     def _positions(self, terms: Any) -> list[int]:
@@ -259,6 +267,7 @@ class Decomposition:
             values=np.concatenate([part.values for part in several]),
             bias=first.bias if one else np.concatenate([part.biases for part in several]),
             standard_errors=np.concatenate(errors) if len(errors) == len(several) else None,
+            absent=_concat_absent(several),
         )
 
     # Summing it up -------------------------------------------------------------------------------
@@ -444,6 +453,17 @@ def _check_shapes(
         raise ValueError(
             f"standard_errors must have the shape of values, {values.shape}; got {errors.shape}."
         )
+
+
+def _concat_absent(parts: Sequence[Decomposition]) -> NDArray[np.bool_] | None:
+    if all(part.absent is None for part in parts):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(part.values.shape[:2], dtype=bool) if part.absent is None else part.absent
+            for part in parts
+        ]
+    )
 
 
 def _names_a_term(key: Any) -> bool:

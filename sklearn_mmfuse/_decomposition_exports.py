@@ -52,7 +52,10 @@ def to_html(parts: Decomposition) -> str:
 def to_frame(parts: Decomposition, index: Any = None) -> pd.DataFrame:
     """Return a row per sample, a column per (output and) term, and the bias."""
     columns = [str(term) for term in parts.terms] + ["bias"]
-    table = np.concatenate([parts.values, parts.biases[:, np.newaxis]], axis=1)
+    values = parts.values
+    if parts.absent is not None:
+        values = np.where(parts.absent[:, :, np.newaxis], np.nan, values)
+    table = np.concatenate([values, parts.biases[:, np.newaxis]], axis=1)
     if len(parts.outputs) == 1:
         return pd.DataFrame(table[:, :, 0], columns=columns, index=index)
     names = pd.MultiIndex.from_product([parts.outputs, columns], names=["output", "term"])

@@ -60,8 +60,8 @@ def check_modalities(
     dtype : dtype
         Of the arrays.
     missing : {"error", "mask", "allow"}, default="error"
-        What NaN does, but for time steps that are padding (all NaN): an error; the whole vector is
-        missing; nothing.
+        What NaN does, but for time steps that are padding (all NaN): an error; "mask" takes rows
+        that are NaN as a whole for absent, and so modalities that a later `X` leaves out; nothing.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def check_modalities(
     """
     # Under array-API dispatch scikit-learn would hand tensors back.
     with config_context(array_api_dispatch=False):
-        found = _find_in_fit(estimator, X) if reset else _find_again(estimator, X)
+        found = _find_in_fit(estimator, X) if reset else _find_again(estimator, X, missing)
         blocks = {
             name: _check_missing(name, _to_float(estimator, name, block, dtype, reset), missing)
             for name, block in found.blocks.items()
@@ -103,6 +103,10 @@ def check_groups(groups: Any, n_samples: int) -> NDArray[Any] | None:
 def _find_in_fit(estimator: Any, X: Any) -> _Found:
     modalities = estimator.modalities
     named = _named_blocks(X)
+    if named is not None and (empty := [name for name, block in named.items() if block is None]):
+        raise ValueError(
+            f"Modality {empty[0]!r} is None, but fit needs rows that have it; leave it out of X."
+        )
     if named is not None and isinstance(modalities, Mapping):
         raise ValueError(
             "X names its modalities itself, so `modalities` can only be None or a list of names; "
@@ -121,13 +125,15 @@ def _find_in_fit(estimator: Any, X: Any) -> _Found:
     return _by_columns(X, columns)
 
 
-def _find_again(estimator: Any, X: Any) -> _Found:
+def _find_again(estimator: Any, X: Any, missing: Missing) -> _Found:
     """Find the modalities of `fit`, although `X` may now have another form."""
     columns = estimator._modality_columns
     named = _named_blocks(X)
     if named is None and columns is None and is_frame(X):
         named = _by_columns(X, group_by_prefix(X)).blocks
     if named is not None:
+        if missing == "mask":
+            named = _fill_in(estimator, named)
         return _Found(_check_names(estimator, named), X)
     name = type(estimator).__name__
     if columns is None:
@@ -147,8 +153,13 @@ def _named_blocks(X: Any) -> dict[str, Any] | None:
             "Sparse data was passed for X, but dense data is required. Use '.toarray()', or pass "
             "the sparse matrix as one modality of MultimodalData."
         )
-    if isinstance(X, MultimodalData | Mapping):
-        return dict(MultimodalData(X).items())
+    if isinstance(X, MultimodalData):
+        return dict(X.items())
+    if isinstance(X, Mapping):
+        # An entry None is a modality that no row has; `_fill_in` may accept it.
+        given = {name: block for name, block in X.items() if block is not None}
+        found = dict(MultimodalData(given).items())
+        return {name: found.get(name) for name in X}
     if not is_frame(X):
         return None
     if isinstance(X.columns, pd.MultiIndex):
@@ -182,9 +193,24 @@ def _warn_nameless(estimator: Any) -> None:
     )
 
 
+def _fill_in(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
+    """Add the modalities that are left out, or None, as absent from every row."""
+    given = {name: block for name, block in named.items() if block is not None}
+    known = [name for name in estimator.modality_names_in_ if name in given]
+    if not known:
+        return given  # an error that says which names were expected
+    n_rows = MultimodalData(given).shape[0]
+    absent = {}
+    for name, shape in estimator.modality_shapes_.items():
+        if name not in given:
+            sizes = [1 if size is None else size for size in shape]
+            absent[name] = np.full((n_rows, *sizes), np.nan)
+    return given | absent
+
+
 def _check_names(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
     names = list(estimator.modality_names_in_)
-    if lacking := [name for name in names if name not in named]:
+    if lacking := [name for name in names if named.get(name) is None]:
         raise ValueError(
             f"X lacks the modalities {lacking} that {type(estimator).__name__} was fitted on; it "
             f"has {list(named)}."
@@ -331,30 +357,18 @@ def _check_missing(name: str, block: FloatArray, missing: Missing) -> FloatArray
     axes = (1, 2, 3) if block.ndim == 4 else (-1,)
     absent, touched = np.asarray(nan.all(axis=axes)), np.asarray(nan.any(axis=axes))
     partly = touched & ~absent
-    if missing == "mask":
-        return _mask_partly(name, block, partly)
     if absent.ndim == 2:  # padding is no gap, as long as a step is left
         absent = np.asarray(absent.all(axis=1))
-    if rows := _count_rows(absent) + _count_rows(partly):
+    if missing == "mask" and (rows := _count_rows(partly)):
+        raise ValueError(
+            f"Input X contains NaN: modality {name!r} in part of {rows} of {len(block)} rows. "
+            "Impute single features; a modality is absent from a row when it is NaN as a whole."
+        )
+    if missing == "error" and (rows := _count_rows(absent) + _count_rows(partly)):
         raise ValueError(
             f"Input X contains NaN: modality {name!r} in {rows} of {len(block)} rows. Impute it, "
             "or drop these rows; only time steps that are NaN as a whole are read, as padding."
         )
-    return block
-
-
-def _mask_partly(name: str, block: FloatArray, partly: NDArray[np.bool_]) -> FloatArray:
-    if not partly.any():
-        return block
-    unit = "time steps" if partly.ndim == 2 else "rows"
-    warnings.warn(
-        f"Modality {name!r} is partly NaN in {partly.sum()} {unit}, which count as missing; "
-        "impute single features before.",
-        UserWarning,
-        stacklevel=5,
-    )
-    block = block.copy()  # it may be the user's
-    block[partly] = np.nan
     return block
 
 

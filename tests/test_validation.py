@@ -69,7 +69,6 @@ class Probe(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.dict = tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = self.missing == "mask"
         return tags
 
 
@@ -321,18 +320,26 @@ def test_mask_keeps_what_is_missing_as_a_whole():
 
 
 @pytest.mark.parametrize(
-    ("block", "index", "unit"),
-    [(TEXT, (1, 0), "1 rows"), (AUDIO, (1, 2, 0), "1 time steps"), (IMAGE, (1, 0, 0, 0), "1 rows")],
+    ("block", "index"), [(TEXT, (1, 0)), (AUDIO, (1, 2, 0)), (IMAGE, (1, 0, 0, 0))]
 )
-def test_mask_drops_what_is_partly_missing(block, index, unit):
-    given = with_nan(block, *index)
-    untouched = given.copy()
-    with pytest.warns(UserWarning, match=f"'m' is partly NaN in {unit}, which count as missing"):
-        _, blocks = read({"m": given}, missing="mask")
-    whole = index[:2] if block.ndim == 3 else index[:1]
-    assert np.isnan(blocks["m"][whole]).all()
-    assert np.isnan(blocks["m"]).sum() == blocks["m"][whole].size
-    assert_array_equal(given, untouched)
+def test_mask_refuses_what_is_partly_missing(block, index):
+    with pytest.raises(ValueError, match=r"'m' in part of 1 of .* rows. Impute single feat"):
+        read({"m": with_nan(block, *index)}, missing="mask")
+
+
+def test_mask_fills_in_what_a_later_x_leaves_out():
+    estimator, _ = read({"text": TEXT, "audio": AUDIO, "image": IMAGE}, missing="mask")
+    for later in ({"text": TEXT}, {"text": TEXT, "audio": None, "image": None}):
+        blocks = read_again(estimator, later, missing="mask")
+        assert list(blocks) == ["text", "audio", "image"]
+        assert np.isnan(blocks["audio"]).all()
+        assert blocks["image"].shape == IMAGE.shape
+        with pytest.raises(ValueError, match=r"X lacks the modalities \['audio', 'image'\]"):
+            read_again(estimator, later)
+    with pytest.raises(ValueError, match="X lacks the modalities"):
+        read_again(estimator, {"pose": TEXT}, missing="mask")
+    with pytest.raises(ValueError, match="Modality 'audio' is None, but fit needs rows"):
+        read({"text": TEXT, "audio": None}, missing="mask")
 
 
 # Groups ------------------------------------------------------------------------------------------

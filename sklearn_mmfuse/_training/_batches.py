@@ -18,13 +18,15 @@ Batch = tuple[dict[str, Any], Tensor]
 class Rows:
     """Training rows: inputs, targets, weights, and what earlier nets already predict.
 
-    **Shape**: `X` `(n, d)` per modality; `y` and `weight` `(n,)`; `offset` `(E, n, C)` or None.
+    **Shape**: `X` `(n, d)` per modality; `y` and `weight` `(n,)`; `offset` `(E, n, C)` or None;
+    `present` `(n, M)`, zeros where a row lacks a modality, or None where no row does.
     """
 
     X: Mapping[str, Tensor]
     y: Tensor
     weight: Tensor
     offset: Tensor | None = None
+    present: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -47,6 +49,7 @@ class Rows:
             y=function(self.y, 0),
             weight=function(self.weight, 0),
             offset=None if self.offset is None else function(self.offset, 1),
+            present=None if self.present is None else function(self.present, 0),
         )
 
 
@@ -65,6 +68,8 @@ class BatchSampler:
         The probability that a hidden unit is dropped.
     n_mask_units : int
         Hidden units per row that a mask must cover, over all members.
+    modality_dropout : float, default=0.0
+        The probability that a row loses a modality; it keeps all if it would lose the last.
     penalty_batch_size : int, default=0
         Rows that come with every batch for penalties to be computed on, when more than the batch
         has: a covariance needs more rows than a gradient.
@@ -78,6 +83,7 @@ class BatchSampler:
         generator: torch.Generator | None = None,
         dropout: float = 0.0,
         n_mask_units: int = 0,
+        modality_dropout: float = 0.0,
         penalty_batch_size: int = 0,
     ) -> None:
         self.rows = rows
@@ -86,6 +92,7 @@ class BatchSampler:
         self.generator = generator
         self.keep = 1.0 - dropout
         self.n_mask_units = n_mask_units
+        self.modality_dropout = modality_dropout
         starts = list(range(0, len(rows), batch_size))
         if len(starts) > 1 and len(rows) - starts[-1] == 1:
             starts.pop()
@@ -98,9 +105,14 @@ class BatchSampler:
             rows = rows.take(order.to(rows.y.device))
         for start, stop in self.bounds:
             piece = rows.slice(start, stop) if len(self.bounds) > 1 else rows
-            batch = {"X": piece.X, "weight": piece.weight, "offset": piece.offset}
-            batch |= {"mask": self._mask(stop - start), "penalty": self._penalty_batch()}
+            batch = self._inputs(piece)
+            batch |= {"offset": piece.offset, "penalty": self._penalty_batch()}
             yield batch, piece.y
+
+    def _inputs(self, rows: Rows) -> dict[str, Any]:
+        """Return what the net reads of some rows."""
+        mask, present = self._mask(len(rows)), self._present(rows)
+        return {"X": rows.X, "weight": rows.weight, "mask": mask, "present": present}
 
     def _penalty_batch(self) -> dict[str, Any] | None:
         size = self.penalty_batch_size
@@ -110,7 +122,20 @@ class BatchSampler:
         if size < len(rows):
             picked = torch.randperm(len(rows), generator=self.generator)[:size]
             rows = rows.take(picked.to(rows.y.device))
-        return {"X": rows.X, "weight": rows.weight, "mask": self._mask(size)}
+        return self._inputs(rows)
+
+    def _present(self, rows: Rows) -> Tensor | None:
+        """Return which modalities the rows have, and have not lost."""
+        if self.generator is None or self.modality_dropout == 0.0:
+            return rows.present
+        shape = (len(rows), len(rows.X))
+        kept = torch.empty(shape, dtype=rows.weight.dtype)
+        kept.bernoulli_(1.0 - self.modality_dropout, generator=self.generator)
+        kept = kept.to(rows.weight.device)
+        if rows.present is None:
+            return torch.where(kept.any(dim=1, keepdim=True), kept, torch.ones_like(kept))
+        left = kept * rows.present
+        return torch.where(left.any(dim=1, keepdim=True), left, rows.present)
 
     def _mask(self, n_rows: int) -> Tensor | None:
         if self.generator is None or self.keep == 1.0 or self.n_mask_units == 0:

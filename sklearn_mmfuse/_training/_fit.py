@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +34,7 @@ class TrainingOptions:
     n_iter_no_change: int
     max_grad_norm: float | None
     device: torch.device
+    modality_dropout: float = 0.0
     penalty_batch_size: int = 0
     verbose: int = 0
     net_params: Mapping[str, Any] = field(default_factory=dict)
@@ -145,20 +146,25 @@ def _silence(untrained: Sequence[FusionNet]) -> None:
 
 def _leave_rest(trained: FusionNet, rows: Rows) -> Rows:
     """Return the rows with the prediction of a trained part added to their offset."""
-    prediction = _raw(trained, rows.X)
+    prediction = _raw(trained, rows.X, rows.present)
     offset = prediction if rows.offset is None else rows.offset + prediction
     return replace(rows, offset=offset)
 
 
 @torch.no_grad()
-def _raw(net: FusionNet, X: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([net(batch).raw for batch in _batches(X)], dim=1)
+def _raw(net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None) -> Tensor:
+    outputs = [net(batch, None, here).raw for batch, here in _batches(X, present)]
+    return torch.cat(outputs, dim=1)
 
 
-def _batches(X: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+def _batches(
+    X: Mapping[str, Tensor], present: Tensor | None
+) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
     n = len(next(iter(X.values())))
-    starts = range(0, n, PREDICTION_BATCH)
-    return [{name: x[s : s + PREDICTION_BATCH] for name, x in X.items()} for s in starts]
+    for start in range(0, n, PREDICTION_BATCH):
+        rows = slice(start, start + PREDICTION_BATCH)
+        here = None if present is None else present[rows]
+        yield {name: x[rows] for name, x in X.items()}, here
 
 
 def _fit_part(
@@ -186,6 +192,7 @@ def _fit_part(
             generator=shuffler,
             dropout=options.dropout,
             n_mask_units=part.n_mask_units * part.n_members,
+            modality_dropout=options.modality_dropout,
             penalty_batch_size=options.penalty_batch_size,
         ),
         None if validation is None else BatchSampler(validation, batch_size=PREDICTION_BATCH),
@@ -236,21 +243,21 @@ def _epochs(trainer: FusionTrainer, done: int) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def predict_network(
-    net: FusionNet, X: Mapping[str, Tensor]
+    net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None = None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the terms `(E, n, T, C)`, in the order of `net.terms`, and the bias `(E, C)`.
 
     Computed in float64 whatever the net was trained in: a float32 product depends on how many rows
-    are multiplied at once, and a prediction must not.
+    are multiplied at once, and a prediction must not. `present` `(n, M)` has zeros where a row
+    lacks a modality, and the terms that read it are zero there.
     """
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     state = {key: t.double() if t.is_floating_point() else t for key, t in tensors.items()}
-    outputs = [
-        # A net still in training, which callbacks score, may be on a GPU.
-        functional_call(
-            net, state, ({name: x.to(net.bias.device).double() for name, x in batch.items()},)
-        )
-        for batch in _batches(X)
-    ]
+    device = net.bias.device  # a net still in training, which callbacks score, may be on a GPU
+    outputs = []
+    for batch, here in _batches(X, present):
+        inputs = {name: x.to(device).double() for name, x in batch.items()}
+        here = None if here is None else here.to(device).double()
+        outputs.append(functional_call(net, state, (inputs, None, here)))
     values = torch.cat([output.values for output in outputs], dim=2).transpose(1, 2)
     return values.cpu().numpy(), outputs[0].bias.cpu().numpy()

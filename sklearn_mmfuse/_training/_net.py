@@ -57,7 +57,7 @@ class FusionTrainer(NeuralNet):
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> FusionOutput:
         """Run the net; modality names stay keys and never become keyword arguments."""
-        return self.module_(x["X"], x["mask"])
+        return self.module_(x["X"], x["mask"], x["present"])
 
     def get_loss(
         self, y_pred: FusionOutput, y_true: Tensor, X: dict[str, Any], training: bool = False

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,18 @@ from sklearn_mmfuse._training import (
     resolve_device,
 )
 from sklearn_mmfuse._validation import check_groups, check_modalities
-from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, train_in_context
+from sklearn_mmfuse.estimators._fitting import (
+    FitData,
+    as_tensors,
+    present_rows,
+    train_in_context,
+)
+from sklearn_mmfuse.estimators._missing import (
+    absent_terms,
+    contribution_moments,
+    keep_available,
+    recover,
+)
 from sklearn_mmfuse.estimators._purify import purified, term_effects
 from sklearn_mmfuse.losses import BaseLoss, Objective, Penalty
 from sklearn_mmfuse.nets import FusionNet
@@ -78,6 +89,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         "validation_fraction": [FRACTION, has_methods("split"), list, tuple],
         "n_iter_no_change": [POSITIVE_INT],
         "max_grad_norm": [POSITIVE, None],
+        "missing": [choice("recover", "drop", "error")],
+        "modality_dropout": [PROBABILITY],
         "dtype": [choice("float32", "float64")],
         "device": [str],
         "net_params": [dict, None],
@@ -101,6 +114,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         validation_fraction: Any,
         n_iter_no_change: int,
         max_grad_norm: float | None,
+        missing: str,
+        modality_dropout: float,
         dtype: str,
         device: str,
         net_params: dict[str, Any] | None,
@@ -120,6 +135,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.max_grad_norm = max_grad_norm
+        self.missing = missing
+        self.modality_dropout = modality_dropout
         self.dtype = dtype
         self.device = device
         self.net_params = net_params
@@ -207,7 +224,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        blocks = check_modalities(self, X, reset=True, dtype=np.dtype(self.dtype))
+        blocks = check_modalities(
+            self, X, reset=True, dtype=np.dtype(self.dtype), missing=self._what_nan_means()
+        )
         self.terms_ = self._make_terms()
         self._say_what_one_modality_means()
         data = self._fit_data(blocks, y, sample_weight, groups)
@@ -227,6 +246,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             classification=is_classifier(self),
             random_state=rng,
         )
+        data.check_present(train)
         target, weight = data.target[train], data.weight[train]
         scaling = self._target_mean, self._target_scale = self._target_scaling(target, weight)
         loss = self._make_loss()
@@ -312,6 +332,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             n_iter_no_change=self.n_iter_no_change,
             max_grad_norm=self.max_grad_norm,
             device=device,
+            modality_dropout=self.modality_dropout,
             penalty_batch_size=self._penalty_batch_size(n_rows),
             verbose=int(self.verbose),
             net_params=self.net_params or {},
@@ -319,7 +340,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _as_if_fitted(self, net: FusionNet) -> dict[str, Any]:
         shape = (len(self.terms_), net.n_outputs)
-        return {"module_": net, "_term_means": np.zeros(shape)}
+        return {"module_": net, "_term_means": np.zeros(shape), "_moments": None}
 
     def _finish(
         self,
@@ -329,13 +350,21 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         index: Any,
     ) -> None:
         """Set the fitted attributes; from here on the estimator is fitted."""
-        self._term_means = np.zeros((len(self.terms_), net.n_outputs))
+        self._term_means, self._moments = np.zeros((len(self.terms_), net.n_outputs)), None
         self.history_ = result.history
         self.n_iter_ = len(result.history)
         self.best_epoch_ = result.best_epoch
         parts = self._decompose_blocks(net, data.blocks)
-        self._term_means = np.average(parts.values, axis=0, weights=data.weight)
-        parts = parts.center(data.weight)
+        there = 1.0 if parts.absent is None else ~parts.absent[:, :, np.newaxis]
+        total = (data.weight[:, np.newaxis, np.newaxis] * there).sum(axis=0)
+        weighted = np.einsum("n,ntc->tc", data.weight, parts.values)
+        self._term_means = weighted / np.where(total > 0, total, 1.0)
+        parts = replace(
+            parts,
+            values=(parts.values - self._term_means) * there,
+            bias=parts.bias + self._term_means.sum(axis=0),
+        )
+        self._moments = contribution_moments(parts.values, data.weight, parts.absent)
         self._describe(parts, data.weight, index if isinstance(index, pd.Index) else None)
         self.module_ = net
 
@@ -366,6 +395,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         max_evaluations: int = 20_000_000,
         n_draws: int = 500,
         random_state: int | np.random.RandomState | None = 0,
+        available: Sequence[str] | None = None,
     ) -> Decomposition:
         """Split predictions into one contribution per term.
 
@@ -392,6 +422,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             Combinations to draw for such a term.
         random_state : int, RandomState or None, default=0
             Seeds these draws.
+        available : list of str, optional
+            Take all other modalities for absent, whether or not `X` has them.
 
         Returns
         -------
@@ -401,7 +433,11 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             classification.
         """
         check_is_fitted(self)
-        parts = self._decompose_blocks(self.module_, self._check_again(X))
+        parts = self._decompose_blocks(self.module_, self._check_again(X, available))
+        if purify and parts.absent is not None:
+            raise ValueError(
+                "purify=True needs every modality of every row: an absent one has no effects."
+            )
         if not purify:
             if background is not None:
                 raise ValueError("background= says what to purify over; set purify=True.")
@@ -411,16 +447,37 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _term_effects(self, X: Any, background: Any, how: Averaging) -> dict[Term, PureEffects]:
         """Return the pure effects of each term as `decompose` scales and centers it."""
-        blocks = self._check_again(X)
-        behind = None if background is None else self._check_again(background)
+        blocks, behind = (
+            None if rows is None else self._check_again(rows, missing="error")
+            for rows in (X, background)
+        )
+        assert blocks is not None
         effects = term_effects(self.module_, blocks, behind, how, rescale=self._rescale)
         return {
             term: replace(effects[term], constant=effects[term].constant - mean)
             for term, mean in zip(self.terms_, self._term_means, strict=True)
         }
 
-    def _check_again(self, X: Any) -> Blocks:
-        return check_modalities(self, X, reset=False, dtype=np.dtype(self._dtype))
+    def _what_nan_means(self) -> Literal["error", "mask"]:
+        return "error" if self.missing == "error" else "mask"
+
+    def _check_again(
+        self,
+        X: Any,
+        available: Sequence[str] | None = None,
+        *,
+        missing: Literal["error", "mask"] | None = None,
+    ) -> Blocks:
+        blocks = check_modalities(
+            self,
+            X,
+            reset=False,
+            dtype=np.dtype(self._dtype),
+            missing=missing or self._what_nan_means(),
+        )
+        if available is not None and self.missing == "error":
+            raise ValueError("available= leaves modalities out, which missing='error' forbids.")
+        return keep_available(blocks, available)
 
     def _rescale(self, values: FloatArray) -> FloatArray:
         """Bring addends (..., C) from the scale of the net to that of the raw prediction."""
@@ -429,17 +486,34 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         return values * self._target_scale
 
     def _decompose_blocks(self, net: FusionNet, blocks: Blocks) -> Decomposition:
-        values, bias = predict_network(net, as_tensors(blocks, net.in_features))
+        values, bias = predict_network(net, *as_tensors(blocks, net.in_features))
         position = {term: i for i, term in enumerate(net.terms)}
         order = [position[term] for term in self.terms_]
-        values, bias = values.mean(axis=0)[:, order], bias.mean(axis=0)
+        values, bias = self._rescale(values.mean(axis=0)[:, order]), bias.mean(axis=0)
+        values = values - self._term_means
+        absent = absent_terms(present_rows(blocks), self.terms_)
+        if absent is not None:
+            values[absent] = 0.0  # what a term contributes on average, by which it is centered
+            self._say_if_nothing_is_left(absent)
+            if self.missing == "recover" and self._moments is not None:
+                values = recover(values, absent, self._moments)
         return Decomposition(
-            self._rescale(values) - self._term_means,
+            values,
             self._rescale(bias) + self._target_mean + self._term_means.sum(axis=0),
             self.terms_,
             self._link,
             self._output_names(),
+            absent=absent,
         )
+
+    def _say_if_nothing_is_left(self, absent: NDArray[np.bool_]) -> None:
+        if empty := int(absent.all(axis=1).sum()):
+            warnings.warn(
+                f"{empty} of {len(absent)} rows have no modality that a term could read: the bias "
+                "is predicted for them.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     @property
     def modality_names_(self) -> list[str]:

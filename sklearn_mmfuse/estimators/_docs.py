@@ -42,6 +42,14 @@ modalities : list of str or dict of str to selector, default=None
         Epochs without a better one before training stops early.
     max_grad_norm : float or None, default=5.0
         Gradients with a larger norm are scaled down to it.
+    missing : {"recover", "drop", "error"}, default="recover"
+        What happens where a modality is absent from a row: all its values are NaN, or it is left
+        out when predicting. Such rows train the nets of what they have. In a prediction, "recover"
+        scales the contributions that are there so as to come closest to the full prediction, by
+        what was learned about both from complete training rows; "drop" leaves an absent
+        contribution at its training mean; "error" refuses such rows.
+    modality_dropout : float, default=0.0
+        The probability with which a row loses a modality in a training step; one is always kept.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the net.
     device : str, default="auto"

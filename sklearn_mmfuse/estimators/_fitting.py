@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sklearn_mmfuse._training import DivergedError, Rows, TrainingResult, validation_split
 
-__all__ = ["FitData", "as_tensors", "train_in_context"]
+__all__ = ["FitData", "as_tensors", "present_rows", "train_in_context"]
 
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -85,13 +85,26 @@ class FitData:
             )
         return train, validation
 
+    def check_present(self, rows: Indices) -> None:
+        """Refuse training rows that all lack a modality."""
+        present = present_rows(self.blocks)
+        if present is None:
+            return
+        for name in self.names:
+            if not present[name][rows].any():
+                raise ValueError(
+                    f"Modality {name!r} is absent from all {len(rows)} training rows, so nothing "
+                    "can be learned from it; leave it out of X."
+                )
+
     def input_statistics(self, rows: Indices) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return the weighted mean and standard deviation of every feature over some rows."""
-        statistics = {}
+        statistics, present = {}, present_rows(self.blocks)
         for name in self.names:
-            block = self.blocks[name][rows].astype(np.float64)
-            mean = np.average(block, axis=0, weights=self.weight[rows])
-            std = np.sqrt(np.average((block - mean) ** 2, axis=0, weights=self.weight[rows]))
+            those = rows if present is None else rows[present[name][rows]]
+            block = self.blocks[name][those].astype(np.float64)
+            mean = np.average(block, axis=0, weights=self.weight[those])
+            std = np.sqrt(np.average((block - mean) ** 2, axis=0, weights=self.weight[those]))
             # Rounding leaves a constant column a spread of its last digit.
             std[std <= 10 * np.finfo(self.blocks[name].dtype).eps * np.abs(mean)] = 0.0
             statistics[name] = (torch.from_numpy(mean), torch.from_numpy(std))
@@ -99,24 +112,52 @@ class FitData:
 
     def rows(self, rows: Indices, target_mean: float, target_scale: float) -> Rows:
         """Return some rows as tensors, the target standardized, weights averaging to 1."""
-        X = {name: torch.from_numpy(self.blocks[name][rows]) for name in self.names}
+        X, present = as_tensors({n: self.blocks[n][rows] for n in self.names}, self.names)
         dtype = next(iter(X.values())).dtype
         target = (self.target[rows] - target_mean) / target_scale
         weight = self.weight[rows] / self.weight[rows].mean()
-        return Rows(X, torch.tensor(target, dtype=dtype), torch.tensor(weight, dtype=dtype))
+        return Rows(
+            X,
+            torch.tensor(target, dtype=dtype),
+            torch.tensor(weight, dtype=dtype),
+            present=None if present is None else present.to(dtype),
+        )
+
+
+def present_rows(
+    blocks: Mapping[str, NDArray[np.floating[Any]]],
+) -> dict[str, NDArray[np.bool_]] | None:
+    """Return which rows have each modality, or None when all have all."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if all(np.isfinite(block.sum()) for block in blocks.values()):
+            return None  # the common case, without masks as large as the data
+    present = {
+        name: ~np.isnan(block).all(axis=tuple(range(1, block.ndim)))
+        for name, block in blocks.items()
+    }
+    return None if all(rows.all() for rows in present.values()) else present
 
 
 def as_tensors(
     blocks: Mapping[str, NDArray[np.floating[Any]]], names: Iterable[str]
-) -> dict[str, torch.Tensor]:
-    """Return these blocks as tensors that share their memory where they can."""
-    # Memory-mapped blocks are read-only, about which torch would warn.
-    return {
-        name: torch.from_numpy(
-            blocks[name] if blocks[name].flags.writeable else blocks[name].copy()
-        )
-        for name in names
-    }
+) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+    """Return these blocks as tensors, and which modalities the rows have, `(n, M)` or None.
+
+    Tensors share memory with the blocks where they can; an absent modality is zeros.
+    """
+    names = list(names)
+    present = present_rows({name: blocks[name] for name in names})
+    X = {}
+    for name in names:
+        block = blocks[name]
+        if present is not None and not present[name].all():
+            block = np.where(present[name].reshape(-1, *[1] * (block.ndim - 1)), block, 0.0)
+            block = block.astype(blocks[name].dtype, copy=False)
+        # Memory-mapped blocks are read-only, about which torch would warn.
+        X[name] = torch.from_numpy(block if block.flags.writeable else block.copy())
+    if present is None:
+        return X, None
+    return X, torch.from_numpy(np.column_stack([present[name] for name in names]))
 
 
 def train_in_context(

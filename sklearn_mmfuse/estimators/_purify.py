@@ -65,7 +65,8 @@ def term_effects(
     if background is not None:
         blocks = {name: np.concatenate([blocks[name], background[name]]) for name in blocks}
     double = copy.deepcopy(net).double()  # as predictions are
-    X = {name: x.double() for name, x in as_tensors(blocks, net.in_features).items()}
+    tensors, _ = as_tensors(blocks, net.in_features)
+    X = {name: x.double() for name, x in tensors.items()}
     rng = how.generator()
     left = how.max_evaluations
     effects = {}

@@ -70,52 +70,60 @@ class FusionClassifierMixin(ClassifierMixin):
     def _output_names(self) -> list[Any]:
         return [self.classes_[1]] if len(self.classes_) == 2 else list(self.classes_)
 
-    def decision_function(self, X: Any) -> FloatArray:
+    def decision_function(self, X: Any, *, available: Any = None) -> FloatArray:
         """Return the raw prediction.
 
         Parameters
         ----------
         X : MultimodalData, mapping, data frame or array
             Samples.
+        available : list of str, optional
+            Take all other modalities for absent.
 
         Returns
         -------
         raw : ndarray of shape (n,) or (n, n_classes)
             Log-odds of `classes_[1]` with two classes, one logit per class otherwise.
         """
-        raw: FloatArray = self.decompose(X).sum()
+        raw: FloatArray = self.decompose(X, available=available).sum()
         return raw[:, 0] if raw.shape[1] == 1 else raw
 
-    def predict_proba(self, X: Any) -> FloatArray:
+    def predict_proba(self, X: Any, *, available: Any = None) -> FloatArray:
         """Return class probabilities, columns in the order of `classes_`.
 
         Parameters
         ----------
         X : MultimodalData, mapping, data frame or array
             Samples.
+        available : list of str, optional
+            Take all other modalities for absent.
 
         Returns
         -------
         probabilities : ndarray of shape (n, n_classes)
             Rows add up to 1.
         """
-        probabilities: FloatArray = self.decompose(X).predict()
+        probabilities: FloatArray = self.decompose(X, available=available).predict()
         return probabilities
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any, *, available: Any = None) -> NDArray[Any]:
         """Return the most probable class.
 
         Parameters
         ----------
         X : MultimodalData, mapping, data frame or array
             Samples.
+        available : list of str, optional
+            Take all other modalities for absent.
 
         Returns
         -------
         labels : ndarray of shape (n,)
             Values of `classes_`.
         """
-        probabilities = self.predict_proba(X)  # first: it checks that the estimator is fitted
+        probabilities = self.predict_proba(
+            X, available=available
+        )  # first: it checks that the estimator is fitted
         return np.asarray(self.classes_[np.argmax(probabilities, axis=1)])
 
 
@@ -148,20 +156,22 @@ class FusionRegressorMixin(RegressorMixin):
     def _output_names(self) -> list[Any]:
         return ["y"]
 
-    def predict(self, X: Any) -> FloatArray:
+    def predict(self, X: Any, *, available: Any = None) -> FloatArray:
         """Return predictions in the units of `y`.
 
         Parameters
         ----------
         X : MultimodalData, mapping, data frame or array
             Samples.
+        available : list of str, optional
+            Take all other modalities for absent.
 
         Returns
         -------
         predictions : ndarray of shape (n,)
             One number per sample.
         """
-        predictions: FloatArray = self.decompose(X).predict()[:, 0]
+        predictions: FloatArray = self.decompose(X, available=available).predict()[:, 0]
         return predictions
 
     def __sklearn_tags__(self) -> Tags:

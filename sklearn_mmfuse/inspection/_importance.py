@@ -154,7 +154,7 @@ def _sets_of_terms(sets: Sequence[Any] | None, parts: Decomposition) -> list[tup
 def _without(estimator: Any, terms: Any) -> Any:
     """Return a copy whose predictions lack some terms: all of them go through `decompose`."""
     reduced = copy.copy(estimator)
-    reduced.decompose = lambda X: estimator.decompose(X).drop(terms)
+    reduced.decompose = lambda X, **options: estimator.decompose(X, **options).drop(terms)
     return reduced
 
 

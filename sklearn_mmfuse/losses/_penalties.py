@@ -17,13 +17,16 @@ FLOOR = 1e-2
 __all__ = ["SMURFPenalty", "SoftHGRPenalty", "weighted_covariance"]
 
 
-def weighted_covariance(values: Tensor, weight: Tensor, *, unbiased: bool = True) -> Tensor:
+def weighted_covariance(
+    values: Tensor, weight: Tensor, present: Tensor | None = None, *, unbiased: bool = True
+) -> Tensor:
     """Return sample covariances (n - 1) of variables over weighted rows.
 
     Weights say how reliable a row is: only their ratios matter, and with equal ones this is the
-    usual sample covariance. `unbiased=False` divides by n.
+    usual sample covariance. `unbiased=False` divides by n. Of variables that some rows lack
+    (zeros in `present`), every covariance is that of the rows which have both.
 
-    **Shape**: `(..., K, B)` and `(B,)` to `(..., K, K)`.
+    **Shape**: `(..., K, B)`, `(B,)` and `(K, B)` to `(..., K, K)`.
 
     Examples
     --------
@@ -32,10 +35,26 @@ def weighted_covariance(values: Tensor, weight: Tensor, *, unbiased: bool = True
     >>> weighted_covariance(torch.tensor([[1.0, 2.0, 3.0]]), torch.ones(3))
     tensor([[1.]])
     """
+    if present is not None:
+        return _pairwise_covariance(values, weight, present.to(values.dtype), unbiased)
     share = weight / weight.sum()
     centered = values - (values @ share).unsqueeze(-1)
     covariance = (centered * share) @ centered.transpose(-1, -2)
     return covariance / (1.0 - (share**2).sum()) if unbiased else covariance
+
+
+def _pairwise_covariance(values: Tensor, weight: Tensor, present: Tensor, unbiased: bool) -> Tensor:
+    weighted = present * weight  # (K, B)
+    total = weighted @ present.T  # of the rows that have both, (K, K)
+    safe = total.clamp_min(torch.finfo(total.dtype).tiny)
+    values = values * present
+    mean = (values * weight) @ present.T / safe  # of the first over the rows that have both
+    covariance = (values * weight) @ values.transpose(-1, -2) / safe
+    covariance = covariance - mean * mean.transpose(-1, -2)
+    if unbiased:
+        squares = (weighted * weight) @ present.T / safe**2
+        covariance = covariance / (1.0 - squares).clamp_min(torch.finfo(total.dtype).eps)
+    return covariance * (total > 0)  # pairs that no row has are uncorrelated
 
 
 class SMURFPenalty:
@@ -87,8 +106,9 @@ class SMURFPenalty:
         if values.shape[-1] > 1:
             values = values - values.mean(dim=-1, keepdim=True)
         # In units of themselves n or n - 1 makes no difference, but to weights that repeat rows.
+        present = output.aux.get("present_terms")
         covariance = weighted_covariance(
-            values.permute(0, 3, 1, 2), weight, unbiased=not self.balance
+            values.permute(0, 3, 1, 2), weight, present, unbiased=not self.balance
         )  # (E, C, T, T)
         variance = covariance.diagonal(dim1=-2, dim2=-1)
         unique, redundant = self.uncorrelated.to(values.device)
@@ -131,7 +151,10 @@ class SoftHGRPenalty:
         embeddings = output.aux["embeddings"]  # (E, M, B, H)
         n_modalities, width = embeddings.shape[1], embeddings.shape[3]
         stacked = embeddings.transpose(2, 3).flatten(1, 2)  # (E, M * H, B)
-        covariance = weighted_covariance(stacked, weight)
+        present = output.aux.get("present")
+        if present is not None:
+            present = present.repeat_interleave(width, dim=0)
+        covariance = weighted_covariance(stacked, weight, present)
         covariance = covariance.unflatten(2, (n_modalities, width)).unflatten(
             1, (n_modalities, width)
         )  # (E, M, H, M, H)

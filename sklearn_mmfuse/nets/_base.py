@@ -35,6 +35,7 @@ class FusionNet(nn.Module, ABC):
     """
 
     bias: Tensor
+    reads: Tensor
 
     def __init__(
         self,
@@ -49,6 +50,8 @@ class FusionNet(nn.Module, ABC):
         self.in_features = dict(in_features)
         self.terms = tuple(terms)
         self.register_buffer("bias", torch.zeros(n_members, n_outputs))
+        reads = [[float(m in term.modalities) for m in self.in_features] for term in self.terms]
+        self.register_buffer("reads", torch.tensor(reads), persistent=False)  # (T, M)
         clip = 3.0 if input_scaling == "clip" else None
         self.scalings = nn.ModuleList(
             InputScaling(n_members=n_members, n_features=width, clip=clip)
@@ -75,12 +78,27 @@ class FusionNet(nn.Module, ABC):
         """Draw fresh parameters; member e draws from `generators[e]` alone."""
 
     @abstractmethod
-    def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
+    def forward(
+        self,
+        X: Mapping[str, Tensor],
+        mask: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> FusionOutput:
         """Return the terms of a batch.
 
         **Shape**: each modality `(B, d)` (the same rows for every member) or `(E, B, d)`; `mask`
-        is flat, `(E * B * n_mask_units,)`, of zeros and 1 / keep-probability.
+        is flat, `(E * B * n_mask_units,)`, of zeros and 1 / keep-probability; `present` `(B, M)`,
+        modalities in the order of `in_features`, zeros where a row lacks one: the terms that read
+        it are zero there.
         """
+
+    def present_terms(self, present: Tensor) -> Tensor:
+        """Return which terms have all they read, `(T, B)`, zeros and ones."""
+        return ((1.0 - present) @ self.reads.T == 0).to(present.dtype).T
+
+    def hide_absent(self, values: Tensor, present: Tensor | None) -> Tensor:
+        """Return terms `(E, T, B, C)` that are zero where a row lacks what they read."""
+        return values if present is None else values * self.present_terms(present).unsqueeze(-1)
 
     @abstractmethod
     def separate(self, X: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:

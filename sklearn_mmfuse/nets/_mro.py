@@ -276,9 +276,15 @@ class MRONet(FusionNet):
         """Draw fresh parameters; member e draws from `generators[e]` alone."""
         self.block.reset_parameters(generators)
 
-    def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
+    def forward(
+        self,
+        X: Mapping[str, Tensor],
+        mask: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> FusionOutput:
         """Return the terms and the supervised predictions."""
         values = self.block(self.scale_inputs(X), MaskReader(mask))
+        values = self.hide_absent(values, present)
         return FusionOutput(self.terms, values, self.bias, stages=self.stages(values, self.bias))
 
     def separate(self, X: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
@@ -333,9 +339,14 @@ class SequentialMRONet(FusionNet):
             part.encoders.load_state_dict(first.encoders.state_dict())
             part.encoders.requires_grad_(False)
 
-    def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
+    def forward(
+        self,
+        X: Mapping[str, Tensor],
+        mask: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> FusionOutput:
         """Return the terms of all orders."""
-        outputs = [part(X) for part in self.parts]
+        outputs = [part(X, None, present) for part in self.parts]
         bias = sum((output.bias for output in outputs), start=self.bias)
         stages = torch.stack([output.raw for output in outputs]).cumsum(dim=0)
         values = torch.cat([output.values for output in outputs], dim=1)

@@ -47,7 +47,8 @@ class SMURFNet(FusionNet):
     **Stages**: the sum of all terms (`max_order=1`), or one per order, as in MRO (appendix A).
 
     **Shape**: `{name: (B, d) or (E, B, d)}` to terms of `(E, B, C)`; `aux["embeddings"]`, what the
-    last layer of each modality's perceptron reads, `(E, M, B, H)`.
+    last layer of each modality's perceptron reads, `(E, M, B, H)`; where rows lack modalities,
+    `aux["present"]` `(M, B)` and `aux["present_terms"]` `(T, B)`.
 
     Parameters
     ----------
@@ -126,7 +127,12 @@ class SMURFNet(FusionNet):
             mlps.reset_parameters(generators)
             mlps.silence_outputs()
 
-    def forward(self, X: Mapping[str, Tensor], mask: Tensor | None = None) -> FusionOutput:
+    def forward(
+        self,
+        X: Mapping[str, Tensor],
+        mask: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> FusionOutput:
         """Return the terms, the supervised predictions and the embeddings of the modalities."""
         x, drop = self.scale_inputs(X), MaskReader(mask)
         embeddings = [mlps.embed(x, drop) for mlps in self._mlps()]
@@ -137,8 +143,11 @@ class SMURFNet(FusionNet):
             ],
             dim=1,
         )
-        stages = self.stages(values, self.bias)
-        return FusionOutput(self.terms, values, self.bias, stages, {"embeddings": embeddings[0]})
+        values = self.hide_absent(values, present)
+        aux = {"embeddings": embeddings[0]}
+        if present is not None:
+            aux |= {"present": present.T, "present_terms": self.present_terms(present)}
+        return FusionOutput(self.terms, values, self.bias, self.stages(values, self.bias), aux)
 
     def _by_term(self, out: Tensor) -> Tensor:
         """Return `(E, G * G, B, C)` from `(E, G, B, G * C)`: G outputs of each of G subsets."""

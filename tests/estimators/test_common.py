@@ -22,6 +22,7 @@ QUICK = {"max_epochs": 100, "random_state": 0}
 HALVES = {
     "modalities": {"first": slice(0, 1), "rest": slice(1, None)},
     "random_state": 0,
+    "missing": "error",  # a NaN in the first column would be an absent modality
 }
 INSTANCES = [
     MROClassifier(dtype="float64", **QUICK),

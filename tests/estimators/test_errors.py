@@ -27,7 +27,7 @@ BAD_X = {
     "unequal lengths": ({"text": TEXT, "audio": AUDIO[:15]}, {}, "'text' has 20, 'audio' has 15"),
     "shared column": (TEXT, {"modalities": {"t": [0, 1], "a": [1, 2]}}, "one modality"),
     "missing column": (FRAME, {"modalities": {"t": ["a", "z"]}}, "no column 'z'"),
-    "NaN": ({"text": broken(np.nan), "audio": AUDIO}, {}, "NaN.*'text' in 1 of 20 rows"),
+    "NaN": ({"text": broken(np.nan), "audio": AUDIO}, {}, "NaN.*'text' in part of 1 of 20 rows"),
     "infinity": ({"text": broken(np.inf), "audio": AUDIO}, {}, "infinity.*'text' in 1 of 20 rows"),
     "strings": ({"text": [["so"]] * 20, "audio": AUDIO}, {}, "'text'.*could not convert"),
     "a sequence": ({"text": np.zeros((20, 5, 4)), "audio": AUDIO}, {}, "summarize its time steps"),
@@ -109,7 +109,7 @@ def test_bad_groups(groups, message):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        ({"text": TEXT, "video": AUDIO}, r"lacks the modalities \['audio'\]"),
+        ({"text": TEXT, "video": AUDIO}, r"has the modalities \['video'\] that MROClassifier was"),
         ({**GOOD, "video": AUDIO}, r"has the modalities \['video'\]"),
         ({"text": TEXT[:, :3], "audio": AUDIO}, r"'text' has samples of shape \(3,\)"),
         ({"text": TEXT[:0], "audio": AUDIO[:0]}, "minimum of 1"),
