@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["bootstrap_interval", "bootstrap_weights"]
+__all__ = ["bootstrap_interval", "bootstrap_weights", "check_confidence"]
 
 FloatArray = NDArray[np.float64]
 
@@ -98,8 +99,9 @@ def bootstrap_interval(
     ...                    random_state=0).round()
     array([45., 54.])
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1; got {confidence!r}.")
+    check_confidence(confidence)
+    if not isinstance(n_bootstrap, int | np.integer) or n_bootstrap < 1:
+        raise ValueError(f"n_bootstrap must be a positive integer; got {n_bootstrap!r}.")
     if isinstance(random_state, np.random.RandomState):
         rng = random_state
     else:
@@ -111,6 +113,15 @@ def bootstrap_interval(
         weights = bootstrap_weights(n_samples, count, groups=groups, random_state=rng)
         replicates.append(statistic(weights))
     tail = (1 - confidence) / 2
-    ends = np.quantile(np.concatenate(replicates), [tail, 1 - tail], axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all NaN stays NaN
+        # A replicate of few rows may leave nothing to divide by.
+        ends = np.nanquantile(np.concatenate(replicates), [tail, 1 - tail], axis=0)
     interval: FloatArray = np.moveaxis(ends, 0, -1)
     return interval
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a level that is no probability, such as 95."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1; got {confidence!r}.")

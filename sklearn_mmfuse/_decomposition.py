@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from sklearn_mmfuse import _decomposition_exports as exports
-from sklearn_mmfuse._bootstrap import bootstrap_interval
+from sklearn_mmfuse._bootstrap import bootstrap_interval, check_confidence
 from sklearn_mmfuse._links import LINKS
 from sklearn_mmfuse._terms import SEPARATOR, Term
 
@@ -28,7 +28,7 @@ Terms = TermLike | Iterable[TermLike]
 MAX_SHAPLEY = 12
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Decomposition:
     """A prediction as a sum: one addend per term, and a bias.
 
@@ -108,8 +108,7 @@ class Decomposition:
         _check_shapes(values, bias, errors, len(terms), len(outputs))
         if link not in LINKS:
             raise ValueError(f"link must be one of {sorted(LINKS)}; got {link!r}.")
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be between 0 and 1; got {confidence!r}.")
+        check_confidence(confidence)
         for name, value in (
             ("values", values),
             ("bias", bias),
@@ -172,6 +171,7 @@ class Decomposition:
                 "These contributions are exact: there are no standard errors to make intervals of."
             )
         level = self.confidence if confidence is None else confidence
+        check_confidence(level)
         reach = norm.ppf(0.5 + level / 2) * self.standard_errors
         return np.stack([self.values - reach, self.values + reach], axis=-1)
 
@@ -261,12 +261,16 @@ class Decomposition:
                 raise ValueError(f"{part!r} has other terms, outputs or link than {first!r}.")
         one = all(np.array_equal(part.bias, several[0].bias) for part in several)
         one = one and first.bias.ndim == 1
-        errors = [part.standard_errors for part in several if part.standard_errors is not None]
+        errors = [
+            np.zeros_like(part.values) if part.standard_errors is None else part.standard_errors
+            for part in several
+        ]
+        exact = all(part.standard_errors is None for part in several)
         return replace(
             first,
             values=np.concatenate([part.values for part in several]),
             bias=first.bias if one else np.concatenate([part.biases for part in several]),
-            standard_errors=np.concatenate(errors) if len(errors) == len(several) else None,
+            standard_errors=None if exact else np.concatenate(errors),
             absent=_concat_absent(several),
         )
 
@@ -295,11 +299,13 @@ class Decomposition:
         Returns
         -------
         parts : Decomposition
-            A term per modality.
+            A term per modality; without standard errors.
         """
         if rule not in ("equal", "shapley"):
             raise ValueError(f"rule must be 'equal' or 'shapley'; got {rule!r}.")
         names = list(dict.fromkeys(name for term in self.terms for name in term.modalities))
+        if not names:
+            raise ValueError("There are no terms to divide among modalities.")
         if rule == "equal" or self.link == "identity":
             share = np.array([[(n in t.modalities) / t.order for t in self.terms] for n in names])
             values, bias, link = np.einsum("mt,ntc->nmc", share, self.values), self.bias, self.link
@@ -307,7 +313,8 @@ class Decomposition:
         else:
             values, bias = self._shapley(names)
             link, outputs = "identity", self.outputs
-        return Decomposition(values, bias, [Term([name]) for name in names], link, outputs)
+        terms = [Term([name]) for name in names]
+        return Decomposition(values, bias, terms, link, outputs, confidence=self.confidence)
 
     def _shapley(self, names: list[str]) -> tuple[FloatArray, FloatArray]:
         """Return the Shapley values of the reported prediction, and that of no modality."""
@@ -341,7 +348,7 @@ class Decomposition:
         groups: ArrayLike | None = None,
         random_state: int | None = 0,
     ) -> pd.DataFrame:
-        """Return the share of each term in the variance of the raw prediction, with intervals.
+        """Return the share of each term in the variance of their sum, with intervals.
 
         The share is cov(term, sum of terms) / var(sum of terms): shares add up to 1, and one is
         negative when a term works against the others. Intervals are percentiles of a bootstrap.
@@ -392,7 +399,9 @@ class Decomposition:
         variance = np.einsum("bn,ntc->btc", weights, raw**2) - raw_mean**2
         with np.errstate(divide="ignore", invalid="ignore"):
             share = (product - mean * raw_mean) / variance
-        return np.where(variance > 0, share, np.nan)
+        # Terms that cancel leave a variance of rounding alone.
+        smallest = 1e-12 * values.var(axis=0).sum(axis=0)
+        return np.where(variance > smallest, share, np.nan)
 
     def change_without(self, terms: Terms | None = None) -> FloatArray:
         """Return how much the reported prediction changes when terms are removed.

@@ -29,6 +29,7 @@ __all__ = [
     "exact_cost",
     "exact_effects",
     "pure_effects",
+    "sampled_cost",
     "sampled_effects",
     "subsets",
 ]
@@ -157,6 +158,12 @@ def exact_cost(n_names: int, pool: Pool, max_order: int) -> int:
         for size in range(1, max_order + 1)
     )
     return cost if pool.n_background is None else cost + n_background**n_names
+
+
+def sampled_cost(n_names: int, pool: Pool, max_order: int, n_draws: int) -> int:
+    """Return how many evaluations `sampled_effects` needs."""
+    partial = sum(comb(n_names, size) for size in range(1, min(max_order, n_names - 1) + 1))
+    return pool.n_rows * n_draws * partial + n_draws + pool.n_rows
 
 
 def exact_effects(

@@ -282,3 +282,25 @@ def test_without_shap_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "shap", None)
     with pytest.raises(ImportError, match="pip install shap"):
         make_parts().to_shap()
+
+
+def test_degenerate_shares_are_nan_and_not_rubbish():
+    few = make_parts(3)
+    shares = few.shares(n_bootstrap=50)
+    assert np.isfinite(shares["share"]).all()
+    v = np.random.default_rng(0).normal(size=20)
+    cancel = np.stack([v, 0.1 - v], axis=1)[:, :, np.newaxis]
+    parts = Decomposition(cancel, [0.0], TERMS[:2], "identity", ["y"])
+    assert parts.shares(n_bootstrap=0)["share"].isna().all()
+
+
+def test_exact_rows_beside_sampled_ones_have_errors_of_zero():
+    sampled = make_parts(standard_errors=np.ones((6, 3, 1)))
+    both = Decomposition.concat([make_parts(), sampled])
+    assert not both.standard_errors[:6].any()
+    assert both.standard_errors[6:].all()
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1; got 95"):
+        both.interval(95)
+    with pytest.raises(ValueError, match="no terms to divide"):
+        both.select([]).by_modality()
+    assert both != both[:]

@@ -23,6 +23,7 @@ from sklearn_mmfuse._effects import (
     exact_cost,
     exact_effects,
     pure_effects,
+    sampled_cost,
     sampled_effects,
     subsets,
 )
@@ -71,9 +72,11 @@ def term_effects(
     left = how.max_evaluations
     effects = {}
     for term in sorted(double.separate(X), key=lambda term: _cost(term, pool)):
-        left -= _cost(term, pool)
-        n_draws = None if left >= 0 else how.n_draws
-        effects[term.term] = _effects(term, pool, rescale, n_draws, rng)
+        cost, order = _cost(term, pool), term.term.order
+        left -= cost
+        # Nothing is gained by draws that cost more than all combinations.
+        exact = left >= 0 or cost <= sampled_cost(order, pool, order, how.n_draws)
+        effects[term.term] = _effects(term, pool, rescale, None if exact else how.n_draws, rng)
     return effects
 
 
@@ -82,7 +85,7 @@ def _make_pool(blocks: Blocks, background: Blocks | None) -> Pool:
     n_rows, n_background = (len(next(iter(rows.values()))) for rows in (blocks, behind))
     if n_background < 2:
         raise ValueError(
-            f"purify=True averages over the rows of the background, and there is {n_background}: "
+            f"Averages over modalities need the rows of a background, and there is {n_background}: "
             "pass background=, for example the training rows."
         )
     return Pool(n_rows, None if background is None else n_background)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.metrics import check_scoring
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import Averaging, subsets
@@ -27,7 +28,7 @@ def modality_importance(
     *,
     kind: str = "permutation",
     sets: Sequence[Any] | None = None,
-    max_order: int = 1,
+    max_order: int | None = 1,
     modalities: dict[str, Any] | None = None,
     scoring: Any = None,
     sample_weight: Any = None,
@@ -51,8 +52,8 @@ def modality_importance(
     sets : sequence of sets, optional
         Which modalities to shuffle, or which terms to leave out, together: `[["audio", "video"]]`.
         By default all sets of up to `max_order` modalities; or each term, and all interactions.
-    max_order : int, default=1
-        See `sets`.
+    max_order : int or None, default=1
+        See `sets`; None is all. "ablation" does not look at it, at `modalities`, at `n_repeats`.
     modalities : dict of str to selector, optional
         Which columns make up each modality, for arrays and for frames without prefixes.
     scoring : str or callable, optional
@@ -86,7 +87,11 @@ def modality_importance(
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {list(KINDS)}; got {kind!r}.")
+    if isinstance(sets, str):
+        raise ValueError(f"sets must be a list of sets; got {sets!r}, write [{sets!r}].")
     estimator, X = last_step(estimator, X)
+    if is_ours(estimator):
+        check_is_fitted(estimator)
     scorer = check_scoring(estimator, scoring)
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
 
@@ -94,7 +99,7 @@ def modality_importance(
         return float(scorer(model, data, y, **weights))
 
     if kind == "ablation":
-        return _ablation(estimator, X, sets, score)
+        return _ablation(estimator, X, sets, score, sample_weight)
     if not isinstance(n_repeats, int | np.integer) or n_repeats < 1:
         raise ValueError(f"n_repeats must be a positive integer; got {n_repeats!r}.")
     rng = Averaging(0, 2, random_state).generator()
@@ -114,10 +119,11 @@ def modality_importance(
 
 
 def _sets_of_modalities(
-    sets: Sequence[Any] | None, names: list[str], max_order: int
+    sets: Sequence[Any] | None, names: list[str], max_order: int | None
 ) -> list[tuple[str, ...]]:
     if sets is None:
-        if not 1 <= max_order <= len(names):
+        max_order = len(names) if max_order is None else max_order
+        if not isinstance(max_order, int | np.integer) or not 1 <= max_order <= len(names):
             raise ValueError(f"max_order must be between 1 and {len(names)}; got {max_order!r}.")
         return subsets(names, max_order)
     asked = [(one,) if isinstance(one, str) else tuple(one) for one in sets]
@@ -126,7 +132,9 @@ def _sets_of_modalities(
     return asked
 
 
-def _ablation(estimator: Any, X: Any, sets: Sequence[Any] | None, score: Any) -> pd.DataFrame:
+def _ablation(
+    estimator: Any, X: Any, sets: Sequence[Any] | None, score: Any, sample_weight: Any
+) -> pd.DataFrame:
     if not is_ours(estimator):
         raise TypeError(
             f"{type(estimator).__name__} has no terms to leave out; kind='ablation' needs a fitted "
@@ -137,7 +145,7 @@ def _ablation(estimator: Any, X: Any, sets: Sequence[Any] | None, score: Any) ->
     table = {}
     for label, terms in _sets_of_terms(sets, parts):
         reduced = _without(estimator, terms)
-        change = float(parts.change_without(terms).mean())
+        change = float(np.average(parts.change_without(terms), weights=sample_weight))
         table[label] = (whole - score(reduced, X), change)
     return _frame(table, ["importance", "change"], "terms")
 
@@ -145,7 +153,8 @@ def _ablation(estimator: Any, X: Any, sets: Sequence[Any] | None, score: Any) ->
 def _sets_of_terms(sets: Sequence[Any] | None, parts: Decomposition) -> list[tuple[str, Any]]:
     if sets is not None:
         asked = [[one] if isinstance(one, str | Term) else list(one) for one in sets]
-        return [(" + ".join(str(term) for term in one), one) for one in asked]
+        named = [[str(term) for term in parts.select(one).terms] for one in asked]
+        return [(" + ".join(names), names) for names in named]
     single: list[tuple[str, Any]] = [(str(term), [term]) for term in parts.terms]
     interactions = parts.interactions()
     return [*single, ("all interactions", interactions)] if len(interactions) > 1 else single

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_mmfuse._bootstrap import check_confidence
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import (
     Averaging,
@@ -15,6 +16,7 @@ from sklearn_mmfuse._effects import (
     PureEffects,
     exact_cost,
     exact_effects,
+    sampled_cost,
     sampled_effects,
 )
 from sklearn_mmfuse._terms import Term
@@ -23,6 +25,7 @@ from sklearn_mmfuse.inspection._predictors import as_predictor, combinable, last
 __all__ = ["emap", "modality_effects"]
 
 METHODS = ("auto", "exact", "sampled")
+MAX_MODALITIES = 10  # of which all 1,023 sets are looked at without being asked for
 
 
 def modality_effects(
@@ -63,11 +66,12 @@ def modality_effects(
         prediction without larger interactions, not to the prediction.
     method : {"auto", "exact", "sampled"}, default="auto"
         "exact" averages over all combinations of background rows; "sampled" over draws, which
-        gives standard errors; "auto" is exact within the budget.
+        gives standard errors; "auto" is exact within the budget, or where draws would cost more.
     max_evaluations : int, default=2_000_000
         The budget of "exact", in rows to predict.
     n_draws : int, default=500
-        Draws of "sampled", shared by all rows of `X`.
+        Draws of "sampled", shared by all rows of `X`; each predicts every row once per set of
+        modalities.
     confidence : float, default=0.95
         Level of the result's `interval()`.
     response_method : {"auto", "decision_function", "predict_proba", "predict"}, default="auto"
@@ -100,6 +104,7 @@ def modality_effects(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}; got {method!r}.")
+    check_confidence(confidence)
     averaging = Averaging(max_evaluations, n_draws, random_state)
     predictor, X, background = last_step(predictor, X, background)
     answer = as_predictor(predictor, response_method)
@@ -151,6 +156,11 @@ def emap(predictor: Any, X: Any, **options: Any) -> Decomposition:
 
 
 def _check_order(max_order: int | None, names: list[str]) -> int:
+    if max_order is None and len(names) > MAX_MODALITIES:
+        raise ValueError(
+            f"{len(names)} modalities have {2 ** len(names) - 1} sets; say how large they may be, "
+            "e.g. max_order=2."
+        )
     if max_order is None:
         return len(names)
     if not isinstance(max_order, int | np.integer) or not 1 <= max_order <= len(names):
@@ -172,7 +182,9 @@ def _effects(
             f"max_evaluations={how.max_evaluations:,}. Use method='sampled', a smaller background, "
             "or raise max_evaluations."
         )
-    if method == "exact" or (method == "auto" and cost <= how.max_evaluations):
+    # Nothing is gained by draws that cost more than all combinations.
+    affordable = max(how.max_evaluations, sampled_cost(len(names), pool, max_order, how.n_draws))
+    if method == "exact" or (method == "auto" and cost <= affordable):
         return exact_effects(evaluate, names, pool, max_order)
     return sampled_effects(
         evaluate, names, pool, max_order, n_draws=how.n_draws, random_state=how.generator()

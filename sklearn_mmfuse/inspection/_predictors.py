@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,15 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import union_categoricals
 from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from sklearn_mmfuse._columns import (
     NAMELESS,
+    by_top_level,
+    column_names,
     columns_of_arrays,
     group_by_prefix,
     is_frame,
@@ -28,12 +32,13 @@ from sklearn_mmfuse._validation import check_modalities
 __all__ = ["Combinable", "Predictor", "as_predictor", "combinable", "is_ours", "last_step"]
 
 FloatArray = NDArray[np.float64]
+METHODS = ["auto", "decision_function", "predict_proba", "predict"]
 Rows = Mapping[str, NDArray[np.intp]]
 
 
 def is_ours(estimator: Any) -> bool:
-    """Whether an estimator names its modalities and decomposes its predictions."""
-    return hasattr(estimator, "decompose") and hasattr(estimator, "modality_names_in_")
+    """Whether an estimator, maybe not yet fitted, decomposes its predictions by modalities."""
+    return hasattr(estimator, "decompose") and hasattr(estimator, "modalities")
 
 
 def last_step(estimator: Any, *data: Any) -> tuple[Any, ...]:
@@ -41,6 +46,7 @@ def last_step(estimator: Any, *data: Any) -> tuple[Any, ...]:
 
     Only where that step is one of ours: the modalities are then those that it was fitted on.
     """
+    estimator = getattr(estimator, "best_estimator_", estimator)  # of a search
     if not isinstance(estimator, Pipeline) or not hasattr(estimator[-1], "decompose"):
         return estimator, *data
     before = estimator[:-1]
@@ -94,6 +100,8 @@ def combinable(predictor: Any, X: Any, background: Any, modalities: Any) -> Comb
             "them: MultimodalData, columns '<modality>__<feature>', or modalities={name: columns}."
         )
     n_rows = len(X) if not isinstance(X, Mapping) else len(MultimodalData(X))
+    if n_rows < 1 or (stacked - n_rows if background is not None else n_rows) < 1:
+        raise ValueError("X and the background need at least one row each.")
     pool = Pool(n_rows, None if background is None else stacked - n_rows)
     return Combinable(names, pool, take)
 
@@ -131,25 +139,30 @@ def _refuse_others(names: list[str], found: list[str]) -> None:
 
 
 def _of_columns(X: Any, background: Any, modalities: Any) -> tuple[list[str], int, Any]:
-    data = X if is_frame(X) else np.asarray(X)
+    is_array = not is_frame(X) and not hasattr(X, "detach")
+    data = np.asarray(X) if is_array else X
     if data.ndim != 2 if isinstance(data, np.ndarray) else False:
         raise ValueError(
             f"X without names must be 2-D; got shape {data.shape}. Pass MultimodalData."
         )
     columns = _columns(data, modalities)
-    if covered := data.shape[1] - sum(len(positions) for positions in columns.values()):
+    taken = [position for positions in columns.values() for position in positions]
+    if len(set(taken)) < len(taken):
+        raise ValueError("modalities= names a column twice; give every column to one modality.")
+    if covered := data.shape[1] - len(taken):
         raise ValueError(
             f"{covered} of the {data.shape[1]} columns of X belong to no modality; name them in "
             "modalities={name: columns}, or drop them."
         )
     if background is not None:
-        behind = background if is_frame(X) else np.asarray(background)
-        if is_frame(background) != is_frame(X) or behind.shape[1] != data.shape[1]:
+        behind = np.asarray(background) if is_array and not is_frame(background) else background
+        same = behind.shape[1:] == data.shape[1:] and type(behind) is type(data)
+        if not same or set(column_names(behind) or []) != set(column_names(data) or []):
             raise ValueError(
-                f"background must have the columns of X, shape {data.shape}; got "
-                f"{type(background).__name__} of shape {behind.shape}."
+                f"background must have the columns of X, {type(data).__name__} of shape "
+                f"{tuple(data.shape)}; got {type(background).__name__} of shape "
+                f"{tuple(behind.shape)}."
             )
-        _refuse_others(list(columns), list(_columns(behind, modalities)))
         data = _below(data, behind)
     order = np.argsort(np.concatenate(list(columns.values())))
 
@@ -163,6 +176,7 @@ def _columns(X: Any, modalities: Any) -> dict[str, list[int]]:
     if isinstance(modalities, Mapping):
         return select_columns(X, modalities)
     if isinstance(X, pd.DataFrame) and isinstance(X.columns, pd.MultiIndex):
+        by_top_level(X.iloc[:1])  # refuses levels and names that `fit` would refuse
         top = X.columns.get_level_values(0)
         return {name: np.flatnonzero(top == name).tolist() for name in dict.fromkeys(top)}
     if is_frame(X) and (cells := columns_of_arrays(X)) is not None:
@@ -179,13 +193,27 @@ def _columns(X: Any, modalities: Any) -> dict[str, list[int]]:
 def _below(X: Any, behind: Any) -> Any:
     if isinstance(X, np.ndarray):
         return np.concatenate([X, behind])
+    if hasattr(X, "detach"):
+        return sys.modules["torch"].cat([X, behind])
     if isinstance(X, pd.DataFrame):
-        return pd.concat([X, behind[list(X.columns)]], ignore_index=True)
-    return nw.concat([nw.from_native(X), nw.from_native(behind)]).to_native()
+        return _concat_frames(X, behind[list(X.columns)])
+    rows, others = nw.from_native(X), nw.from_native(behind)
+    others = others.select([nw.col(name).cast(kind) for name, kind in rows.schema.items()])
+    return nw.concat([rows, others]).to_native()
+
+
+def _concat_frames(X: pd.DataFrame, behind: pd.DataFrame) -> pd.DataFrame:
+    """Concatenate; columns of categories stay so although a part may lack some."""
+    X, behind = X.copy(deep=False), behind.copy(deep=False)
+    for name, kind in X.dtypes.items():
+        if isinstance(kind, pd.CategoricalDtype):
+            union = union_categoricals([X[name], behind[name]], ignore_order=True).categories
+            X[name], behind[name] = (part[name].cat.set_categories(union) for part in (X, behind))
+    return pd.concat([X, behind], ignore_index=True)
 
 
 def _cells(X: Any, rows: NDArray[np.intp], columns: list[int]) -> Any:
-    if isinstance(X, np.ndarray):
+    if isinstance(X, np.ndarray) or hasattr(X, "detach"):
         return X[rows][:, columns]
     if isinstance(X, pd.DataFrame):
         return X.iloc[rows, columns].reset_index(drop=True)
@@ -195,6 +223,8 @@ def _cells(X: Any, rows: NDArray[np.intp], columns: list[int]) -> Any:
 def _beside(parts: list[Any], order: NDArray[np.intp]) -> Any:
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts, axis=1)[:, order]
+    if hasattr(parts[0], "detach"):
+        return sys.modules["torch"].cat(parts, dim=1)[:, order.tolist()]
     if isinstance(parts[0], pd.DataFrame):
         return pd.concat(parts, axis=1).iloc[:, order]
     return nw.concat(parts, how="horizontal")[:, order.tolist()].to_native()
@@ -227,7 +257,11 @@ class Predictor:
     def __call__(self, X: Any, n_rows: int) -> FloatArray:
         """Return the raw predictions for `X`, which has `n_rows` rows."""
         given = self.respond(X)
-        values = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+        # Through float64: numpy has no bfloat16.
+        given = given.detach().cpu().double() if hasattr(given, "detach") else given
+        values = np.asarray(given)
+        if values.dtype == object:
+            values = _as_numbers(values)
         if values.ndim not in (1, 2) or len(values) != n_rows or values.dtype.kind not in "biuf":
             raise ValueError(
                 f"The predictor returned {values.dtype} of shape {values.shape} for {n_rows} rows; "
@@ -257,6 +291,14 @@ class Predictor:
         return ["y"] if n_outputs == 1 else [f"y{i}" for i in range(n_outputs)]
 
 
+def _as_numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """Return objects as numbers if they are."""
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        return values
+
+
 def as_predictor(predictor: Any, response_method: str) -> Predictor:
     """Return what is explained of a predictor.
 
@@ -268,15 +310,19 @@ def as_predictor(predictor: Any, response_method: str) -> Predictor:
     if is_ours(predictor) and response_method == "auto":
         names, link = predictor._output_names(), predictor._link
         return Predictor(lambda X: predictor.decompose(X).sum(), link, names)
+    if response_method not in METHODS:
+        raise ValueError(f"response_method must be one of {METHODS}; got {response_method!r}.")
     methods = [response_method]
     if response_method == "auto":
         methods = ["predict"]
-        if hasattr(predictor, "predict") and is_classifier(predictor):
+        if hasattr(predictor, "__sklearn_tags__") and is_classifier(predictor):
             methods = ["decision_function", "predict_proba", "predict"]
     for method in methods:
         if hasattr(predictor, method):
-            respond = getattr(predictor, method)
-            return Predictor(respond, outputs=getattr(predictor, "classes_", None))
+            ovo = getattr(predictor, "decision_function_shape", None) == "ovo"
+            named = method == "predict_proba" or (method == "decision_function" and not ovo)
+            classes = getattr(predictor, "classes_", None) if named else None
+            return Predictor(getattr(predictor, method), outputs=classes)
     if callable(predictor) and response_method == "auto":
         return Predictor(predictor)
     raise TypeError(

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_regressor
 from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfuse._bootstrap import bootstrap_interval
+from sklearn_mmfuse._bootstrap import bootstrap_interval, check_confidence
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
-from sklearn_mmfuse._effects import Averaging, PureEffects
+from sklearn_mmfuse._effects import Averaging, PureEffects, exact_cost
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.inspection._modality_effects import modality_effects
 from sklearn_mmfuse.inspection._predictors import combinable, is_ours, last_step
@@ -22,6 +23,8 @@ __all__ = ["separation_error"]
 
 FloatArray = NDArray[np.float64]
 # What terms of an order contain of lower orders: {order: {lower order: (n, C)}}.
+# Each combination is purified anew.
+MAX_BRUTE_FORCE = 200_000
 Owed = dict[int, dict[int, FloatArray]]
 
 
@@ -97,13 +100,15 @@ def separation_error(
             f"{type(estimator).__name__} has no terms to look at; pass a fitted estimator of this "
             "library. Of any predictor, modality_effects tells what is additive."
         )
+    check_is_fitted(estimator)
+    check_confidence(confidence)
     averaging = Averaging(max_evaluations, n_draws, random_state)
     parts = estimator.decompose(X)
+    unit = _unit(estimator, parts, scale)
     if purify:
-        owed = _owed_by_brute_force(estimator, X, background, averaging)
+        owed = _owed_by_brute_force(estimator, X, background)
     else:
         owed = _owed(estimator._term_effects(X, background, averaging))
-    unit = _unit(estimator, parts, scale)
     sizes = {order: np.abs(total).mean(axis=1) / unit for order, total in _by_order(owed).items()}
     per_sample = sum(sizes.values(), start=np.zeros(len(parts)))
     low, high = bootstrap_interval(
@@ -136,7 +141,7 @@ def _owed(effects: Mapping[Term, PureEffects]) -> Owed:
     return owed
 
 
-def _owed_by_brute_force(estimator: Any, X: Any, background: Any, how: Averaging) -> Owed:
+def _owed_by_brute_force(estimator: Any, X: Any, background: Any) -> Owed:
     """Take the effects of the purified terms, order by order, as those of any function."""
     data = combinable(estimator, X, background, None)
     rows = data.take(dict.fromkeys(data.names, np.arange(data.pool.n_rows)))
@@ -146,13 +151,19 @@ def _owed_by_brute_force(estimator: Any, X: Any, background: Any, how: Averaging
         parts: Decomposition = estimator.decompose(some, purify=True, background=behind)
         return parts
 
+    cost = exact_cost(len(data.names), data.pool, len(data.names))
+    if cost > MAX_BRUTE_FORCE:
+        raise ValueError(
+            f"purify=True looks for what is left by brute force, {cost:,} combinations here, more "
+            f"than {MAX_BRUTE_FORCE:,}; pass a few dozen rows, and a small background."
+        )
     orders = sorted(purified(rows).by_order())
     effects = modality_effects(
         lambda some: np.concatenate(list(purified(some).by_order().values()), axis=1),
         rows,
         background=None if background is None else behind,
         method="exact",
-        max_evaluations=how.max_evaluations,
+        max_evaluations=MAX_BRUTE_FORCE,
     )
     n_outputs = len(effects.outputs) // len(orders)
     owed: Owed = {}

@@ -167,21 +167,28 @@ class SumTerm(SeparableTerm):
             return None
         n_background = len(pool.background)
         looked_up = sum(comb(order, k) * n_background ** (k - 1) for k in range(1, order))
-        return LOOKUP * pool.n_rows * looked_up
+        cost = LOOKUP * pool.n_rows * looked_up
+        if pool.n_background is not None and order > 1:  # the mean over all modalities
+            cost += LOOKUP * n_background ** (order - 1)
+        return cost
 
     def closed_means(self, pool: Pool) -> dict[Subset, FloatArray]:
         """Return all means, exactly."""
         if not self.later:
             return self._means_by_substitution(pool)
         names = self.term.modalities
-        # The rows, then the background: the mean over the latter is that over one modality more.
-        n_total = int(next(iter(self.features.values())).shape[1])
-        everyone = np.arange(n_total)
-        means = {names: self.evaluate(dict.fromkeys(names, everyone))}
+        rows, background = np.arange(pool.n_rows), pool.background
+        means = {names: self.evaluate(dict.fromkeys(names, rows))}
         for kept in subsets(names, len(names) - 1):
-            means[kept] = self._mean_of_relu(kept, everyone, pool.background)
-        means[()] = means[names[:1]][pool.background].mean(axis=0)
-        return {kept: mean[: pool.n_rows] if kept else mean for kept, mean in means.items()}
+            means[kept] = self._mean_of_relu(kept, rows, background)
+        if pool.n_background is None:
+            over_one = means[names[:1]]
+        elif len(names) == 1:
+            over_one = self.evaluate({names[0]: background})
+        else:
+            over_one = self._mean_of_relu(names[:1], background, background)
+        means[()] = over_one.mean(axis=0)
+        return means
 
     def _mean_of_relu(
         self, kept: Subset, rows: NDArray[np.intp], background: NDArray[np.intp]

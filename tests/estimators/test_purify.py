@@ -1,5 +1,7 @@
 """Purified terms: the same prediction, every term its pure effect."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -113,10 +115,10 @@ def test_one_net_on_all_modalities_gets_unimodal_terms():
 
 @pytest.mark.parametrize("kind", ["regression", "multiclass"])
 def test_above_the_budget_terms_are_sampled_with_standard_errors(kind):
-    model, X = fit(kind, optimization="joint", n_samples=20)
+    model, X = fit(kind, optimization="joint", n_samples=40, hidden_layer_sizes=(5, 4))
     exact = model.decompose(X, purify=True)
-    drawn = [
-        model.decompose(X, purify=True, max_evaluations=0, n_draws=200, random_state=seed)
+    drawn = [  # the triple; all combinations of two modalities cost less than draws
+        model.decompose(X, purify=True, max_evaluations=0, n_draws=100, random_state=seed)
         for seed in range(40)
     ]
     hits = []
@@ -125,14 +127,14 @@ def test_above_the_budget_terms_are_sampled_with_standard_errors(kind):
         low, high = np.moveaxis(parts.interval(), -1, 0)
         hits.append((low <= exact.values) & (exact.values <= high))
     assert 0.93 < np.mean(hits) < 0.97
-    same = model.decompose(X, purify=True, max_evaluations=0, n_draws=200, random_state=3)
+    same = model.decompose(X, purify=True, max_evaluations=0, n_draws=100, random_state=3)
     np.testing.assert_array_equal(same.values, drawn[3].values)
 
 
 def test_the_budget_goes_to_cheap_terms_first():
     model, X = fit(hidden_layer_sizes=(5, 4), n_samples=20)
     # Three pairs need 2 * 20 * 20 evaluations each and one row each; the triple many more.
-    parts = model.decompose(X, purify=True, max_evaluations=3000)
+    parts = model.decompose(X, purify=True, max_evaluations=3000, n_draws=50)
     assert parts.standard_errors[:, -1].min() > 0  # the triple
     pairs = fit(hidden_layer_sizes=(5, 4), n_samples=20, max_order=2)[0]
     assert pairs.decompose(X, purify=True, max_evaluations=3000).standard_errors is None
@@ -218,3 +220,15 @@ def test_purified_terms_are_the_true_ones(make, optimization):
     for term in toy.contributions.terms:
         truth = toy.contributions[term][2000:, 0]
         assert np.corrcoef(pure[term][:, 0], truth)[0, 1] > 0.99, term
+
+
+def test_the_cost_of_a_background_is_counted():
+    model, X = fit(n_samples=300)
+    few, start = X[:1], time.perf_counter()
+    exact = model.decompose(few, purify=True, background=X)
+    assert exact.standard_errors is None
+    # The mean over all three modalities of the triple is the dear part: 300 * 300 look-ups.
+    sampled = model.decompose(few, purify=True, background=X, max_evaluations=100_000, n_draws=50)
+    assert sampled.standard_errors is not None
+    assert time.perf_counter() - start < 60
+    np.testing.assert_allclose(sampled.sum(), exact.sum(), atol=1e-10)

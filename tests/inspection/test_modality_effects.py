@@ -4,14 +4,16 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from sklearn_mmfuse import ModalityColumnTransformer, MRORegressor, MultimodalData
 from sklearn_mmfuse.inspection import emap, modality_effects
@@ -174,7 +176,10 @@ def test_sampled_effects_have_standard_errors_and_intervals():
     assert np.abs(drawn.values - exact.values).max() < 5 * drawn.standard_errors.max()
     # "auto" is exact within the budget, and samples above it.
     assert modality_effects(product, X, max_evaluations=10**4).standard_errors is None
-    assert modality_effects(product, X, max_evaluations=100).standard_errors is not None
+    few = modality_effects(product, X, max_evaluations=100, n_draws=5, random_state=0)
+    assert few.standard_errors is not None
+    # ... unless draws would cost more than all combinations.
+    assert modality_effects(product, X, max_evaluations=100).standard_errors is None
 
 
 BAD = {
@@ -227,6 +232,44 @@ BAD = {
     "draws": (product, X, {"n_draws": 1}, ValueError, "n_draws must be"),
     "selectors": (product, X, {"modalities": COLUMNS}, ValueError, "names its modalities itself"),
 }
+BAD |= {
+    "a column twice": (
+        Ridge().fit(ARRAY, Y),
+        ARRAY,
+        {"modalities": {"text": [0, 0], "audio": [2]}},
+        ValueError,
+        "names a column twice",
+    ),
+    "response": (
+        Ridge().fit(ARRAY, Y),
+        ARRAY,
+        {"modalities": COLUMNS, "response_method": "score"},
+        ValueError,
+        "response_method must be one of",
+    ),
+    "no rows": (product, {"text": TEXT[:0], "audio": AUDIO[:0]}, {}, ValueError, "one row each"),
+    "many modalities": (
+        product,
+        {f"m{i}": AUDIO for i in range(11)},
+        {},
+        ValueError,
+        "2047 sets; say how large",
+    ),
+    "other columns": (
+        lambda frame: frame.sum(axis=1),
+        prefixed(),
+        {"background": prefixed().add_suffix("x")},
+        ValueError,
+        "background must have the columns of X",
+    ),
+    "two kinds of frames": (
+        lambda frame: frame.sum(axis=1),
+        prefixed(),
+        {"background": pl.DataFrame(prefixed())},
+        ValueError,
+        "got DataFrame of shape",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -243,3 +286,52 @@ def test_nan_is_refused_where_the_predictor_is_ours():
         modality_effects(model, broken)
     with pytest.raises(ValueError, match="lacks the modalities"):
         modality_effects(model, X, background={"text": TEXT})
+
+
+def test_what_no_scikit_learn_estimator_predicts_is_explained_as_well():
+    class Booster:
+        def predict(self, X):
+            return X[:, 0] * X[:, 2]
+
+    effects = modality_effects(Booster(), ARRAY, modalities=COLUMNS)
+    np.testing.assert_allclose(effects.sum()[:, 0], ARRAY[:, 0] * ARRAY[:, 2], atol=1e-12)
+
+
+def test_columns_of_a_one_vs_one_decision_are_not_named_after_classes():
+    target = np.digitize(Y, [-0.5, 0.5])
+    svm = SVC(decision_function_shape="ovo", random_state=0).fit(ARRAY, target)
+    assert modality_effects(svm, ARRAY, modalities=COLUMNS).outputs == ("y0", "y1", "y2")
+
+
+def test_tensors_reach_the_predictor_as_tensors():
+    tensor = torch.tensor(ARRAY, requires_grad=True)
+    effects = modality_effects(
+        lambda X: torch.relu(X).sum(1).bfloat16(), tensor, background=tensor, modalities=COLUMNS
+    )
+    expected = modality_effects(lambda X: np.maximum(X, 0).sum(1), ARRAY, modalities=COLUMNS)
+    np.testing.assert_allclose(effects.sum(), expected.sum(), atol=0.02)
+
+
+def test_backgrounds_keep_categories_and_find_columns_by_name():
+    frame = pd.DataFrame({"text__a": pd.Categorical(["u", "v"]), "audio__b": [1.0, 2.0]})
+    behind = pd.DataFrame({"audio__b": [3.0, 4.0], "text__a": pd.Categorical(["v", "w"])})
+    seen = set()
+
+    def f(some):
+        seen.update(some["text__a"].cat.categories)
+        return some["text__a"].cat.codes * some["audio__b"]
+
+    modality_effects(f, frame, background=behind)
+    assert seen == {"u", "v", "w"}
+    numbers = pl.DataFrame({"text__a": [1.0, 2.0], "audio__b": [1.0, 2.0]})
+    others = pl.DataFrame({"audio__b": [3, 4], "text__a": [5, 6]})
+    effects = modality_effects(lambda some: some["text__a"].to_numpy(), numbers, background=others)
+    np.testing.assert_allclose(effects.bias, 5.5)
+
+
+def test_a_search_is_looked_at_through_its_best_estimator():
+    model = MRORegressor(max_epochs=2, random_state=0)
+    search = GridSearchCV(model, {"fusion": ["concat"]}, cv=2).fit(MultimodalData(X), Y)
+    found = modality_effects(search, MultimodalData(X))
+    expected = modality_effects(search.best_estimator_, MultimodalData(X))
+    np.testing.assert_allclose(found.values, expected.values)

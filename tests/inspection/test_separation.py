@@ -121,7 +121,11 @@ def test_bad_input_gets_one_clear_sentence():
         separation_error(fit(), X, scale=-1)
     with pytest.raises(ValueError, match="scale must be a positive number"):
         separation_error(fit(MROClassifier, CLASSES), X, scale="target")
-    with pytest.raises(ValueError, match=r"needs 1,736 predictions.*background"):
-        separation_error(fit(), X, purify=True, max_evaluations=100)
+    many = X[np.repeat(np.arange(N), 10)]
+    with pytest.raises(ValueError, match=r"by brute force, 1,555,280 combinations.*few dozen rows"):
+        separation_error(fit(), many, purify=True)
+    for options in ({"confidence": 95}, {"n_bootstrap": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+            separation_error(fit(), X, **options)
     with pytest.raises(ValueError, match="there is 1: pass background="):
         separation_error(fit(), X[[0]])
