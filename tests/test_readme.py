@@ -24,4 +24,5 @@ def test_block(name, code, tmp_path, monkeypatch, capsys):
         assert namespace["search"].best_score_ == 1.0
     if name == "pictures":
         namespace["matplotlib"].pyplot.close("all")
-        assert {path.name for path in tmp_path.iterdir()} == {"relevance.png", "sample.png"}
+        drawn = {"relevance", "sample", "swarm", "pairs", "intervals"}
+        assert {path.stem for path in tmp_path.iterdir()} == drawn
