@@ -36,7 +36,7 @@ LINEAR = {
     "weight_decay": 0.0,
     "batch_size": 250,
 }
-# Soft-HGR needs an embedding; with identity-like capacity the fit stays linear enough.
+# Soft-HGR needs an embedding, so this is another architecture than the linear nets; not searched.
 EMBEDDED = LINEAR | {"hidden_layer_sizes": (16,), "activation": "tanh", "learning_rate": 3e-3}
 SMURFS = {
     "SMURF": (SMURFRegressor, LINEAR),
