@@ -282,8 +282,18 @@ class Decomposition:
         The sum does not change. Estimators return contributions centered over their training rows.
         """
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        if self.absent is not None:
+            return self._center_present(np.ones(len(self)) if weights is None else weights)
         means = np.average(self.values, axis=0, weights=weights)
         return replace(self, values=self.values - means, bias=self.bias + means.sum(axis=0))
+
+    def _center_present(self, weights: FloatArray) -> Decomposition:
+        """Center every term over the rows that have it; what is absent stays zero."""
+        there = ~np.asarray(self.absent)[:, :, np.newaxis]
+        total = (weights[:, np.newaxis, np.newaxis] * there).sum(axis=0)
+        weighted = np.einsum("n,ntc->tc", weights, self.values * there)
+        means = weighted / np.where(total > 0, total, 1.0) * there
+        return replace(self, values=self.values - means, bias=self.biases + means.sum(axis=1))
 
     def by_modality(self, rule: str = "equal") -> Decomposition:
         """Divide interactions among their modalities: one addend per modality is left.

@@ -304,3 +304,20 @@ def test_exact_rows_beside_sampled_ones_have_errors_of_zero():
     with pytest.raises(ValueError, match="no terms to divide"):
         both.select([]).by_modality()
     assert both != both[:]
+
+
+def test_centering_leaves_absent_contributions_at_zero():
+    absent = np.zeros((6, 3), dtype=bool)
+    absent[:2, [0, 2]] = True
+    values = make_parts().values * ~absent[:, :, np.newaxis]
+    parts = Decomposition(values, [1.0], TERMS, "identity", ["y"], absent=absent)
+    for weights in (None, np.arange(6.0)):
+        centered = parts.center(weights)
+        np.testing.assert_allclose(centered.sum(), parts.sum(), atol=1e-12)
+        assert not centered.values[absent].any()
+        np.testing.assert_allclose(centered.to_frame().sum(axis=1), parts.sum()[:, 0], atol=1e-12)
+        for i in range(3):
+            rows = ~absent[:, i]
+            own = None if weights is None else weights[rows]
+            mean = np.average(centered.values[rows, i, 0], weights=own)
+            assert mean == pytest.approx(0, abs=1e-12)

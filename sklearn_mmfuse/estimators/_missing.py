@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_mmfuse._terms import Term
-
-__all__ = ["absent_terms", "contribution_moments", "keep_available", "recover"]
+__all__ = ["contribution_moments", "keep_available", "recover"]
 
 FloatArray = NDArray[np.float64]
 Blocks = dict[str, NDArray[np.floating[Any]]]
@@ -26,7 +24,7 @@ def keep_available(blocks: Blocks, available: Sequence[str] | None) -> Blocks:
     if available is None:
         return blocks
     if isinstance(available, str) or (unknown := [n for n in available if n not in blocks]):
-        got = [available] if isinstance(available, str) else unknown
+        got = repr(available) if isinstance(available, str) else unknown
         raise ValueError(
             f"available= must be a list of modalities out of {list(blocks)}; got {got}."
         )
@@ -34,17 +32,6 @@ def keep_available(blocks: Blocks, available: Sequence[str] | None) -> Blocks:
         name: block if name in available else np.full_like(block, np.nan)
         for name, block in blocks.items()
     }
-
-
-def absent_terms(
-    present: Mapping[str, NDArray[np.bool_]] | None, terms: Sequence[Term]
-) -> NDArray[np.bool_] | None:
-    """Return which terms rows lack, `(n, T)`, or None when none lacks any."""
-    if present is None:
-        return None
-    return np.column_stack(
-        [~np.logical_and.reduce([present[name] for name in term.modalities]) for term in terms]
-    )
 
 
 def contribution_moments(
