@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sklearn_mmfuse._random import Seed, generator
+
 __all__ = ["bootstrap_interval", "bootstrap_weights", "check_confidence"]
 
 FloatArray = NDArray[np.float64]
@@ -20,7 +22,7 @@ def bootstrap_weights(
     n_bootstrap: int,
     *,
     groups: ArrayLike | None = None,
-    random_state: int | np.random.RandomState | None = None,
+    random_state: Seed = None,
 ) -> FloatArray:
     """Return row weights, one replicate per row, each adding up to 1.
 
@@ -46,10 +48,7 @@ def bootstrap_weights(
     >>> bootstrap_weights(4, 2, random_state=0).sum(axis=1)
     array([1., 1.])
     """
-    if isinstance(random_state, np.random.RandomState):
-        rng = random_state
-    else:
-        rng = np.random.RandomState(random_state)
+    rng = generator(random_state)
     labels = np.arange(n_samples) if groups is None else np.asarray(groups)
     if labels.shape != (n_samples,):
         raise ValueError(
@@ -72,7 +71,7 @@ def bootstrap_interval(
     n_bootstrap: int,
     confidence: float,
     groups: ArrayLike | None = None,
-    random_state: int | np.random.RandomState | None = None,
+    random_state: Seed = None,
 ) -> FloatArray:
     """Return percentile intervals of a statistic of weighted rows.
 
@@ -102,10 +101,7 @@ def bootstrap_interval(
     check_confidence(confidence)
     if not isinstance(n_bootstrap, int | np.integer) or n_bootstrap < 1:
         raise ValueError(f"n_bootstrap must be a positive integer; got {n_bootstrap!r}.")
-    if isinstance(random_state, np.random.RandomState):
-        rng = random_state
-    else:
-        rng = np.random.RandomState(random_state)
+    rng = generator(random_state)
     step = max(1, MAX_WEIGHTS // n_samples)
     replicates = []
     for start in range(0, n_bootstrap, step):

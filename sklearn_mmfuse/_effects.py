@@ -21,6 +21,8 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_mmfuse._random import Seed, generator
+
 __all__ = [
     "Averaging",
     "Pool",
@@ -82,7 +84,7 @@ class Averaging:
 
     max_evaluations: int
     n_draws: int
-    random_state: int | np.random.RandomState | None
+    random_state: Seed
 
     def __post_init__(self) -> None:
         for name, least in (("max_evaluations", 0), ("n_draws", 2)):
@@ -91,10 +93,8 @@ class Averaging:
                 raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
 
     def generator(self) -> np.random.RandomState:
-        """Return the generator of the draws; never the global one."""
-        if isinstance(self.random_state, np.random.RandomState):
-            return self.random_state
-        return np.random.RandomState(self.random_state)
+        """Return the generator of the draws."""
+        return generator(self.random_state)
 
 
 @dataclass(frozen=True)

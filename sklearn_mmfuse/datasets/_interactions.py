@@ -14,6 +14,7 @@ from sklearn.utils import Bunch
 
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse._random import Seed, generator
 from sklearn_mmfuse._terms import Term
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
-Seed = int | np.random.RandomState | None
 
 MODALITIES = ("acoustic", "text", "vision")
 
@@ -305,13 +305,6 @@ def as_decomposition(
 ) -> Decomposition:
     """Return the decomposition of one output from one array per term."""
     return Decomposition(np.stack(addends, axis=1)[:, :, np.newaxis], bias, terms, link, [y])
-
-
-def generator(random_state: Seed) -> np.random.RandomState:
-    """Return a generator; without a seed one of its own, never the global one."""
-    if isinstance(random_state, np.random.RandomState):
-        return random_state
-    return np.random.RandomState(random_state)
 
 
 def check_count(name: str, value: Any) -> None:

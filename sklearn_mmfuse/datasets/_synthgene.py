@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from sklearn_mmfuse._data import MultimodalData
+from sklearn_mmfuse._random import Seed, generator
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse.datasets._interactions import Seed, as_decomposition, check_count, generator
+from sklearn_mmfuse.datasets._interactions import as_decomposition, check_count
 
 __all__ = ["make_synthgene", "make_synthgene_tri"]
 

@@ -33,6 +33,7 @@ from sklearn_mmfuse._params import (
     has_methods,
     validates_params,
 )
+from sklearn_mmfuse._random import generator
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse._training import (
     TrainingOptions,
@@ -42,18 +43,8 @@ from sklearn_mmfuse._training import (
     resolve_device,
 )
 from sklearn_mmfuse._validation import check_groups, check_modalities
-from sklearn_mmfuse.estimators._fitting import (
-    FitData,
-    as_tensors,
-    present_rows,
-    train_in_context,
-)
-from sklearn_mmfuse.estimators._missing import (
-    absent_terms,
-    contribution_moments,
-    keep_available,
-    recover,
-)
+from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, train_in_context
+from sklearn_mmfuse.estimators._missing import contribution_moments, keep_available, recover
 from sklearn_mmfuse.estimators._purify import purified, term_effects
 from sklearn_mmfuse.losses import BaseLoss, Objective, Penalty
 from sklearn_mmfuse.nets import FusionNet
@@ -238,7 +229,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self, data: FitData, X: Any, y: Any, device: torch.device
     ) -> tuple[FusionNet, TrainingResult]:
         """Split, standardize, build and train."""
-        rng = self._random_state()
+        rng = generator(self.random_state)
         train, validation = data.split(
             self.early_stopping,
             self.validation_fraction,
@@ -287,12 +278,6 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         )
         weight = self._weigh_target(target, weight)
         return FitData(blocks, target, weight, check_groups(groups, n_samples))
-
-    def _random_state(self) -> np.random.RandomState:
-        """Return the generator of this fit; without a seed one of its own, never the global one."""
-        if isinstance(self.random_state, np.random.RandomState):
-            return self.random_state
-        return np.random.RandomState(self.random_state)
 
     def _say_what_one_modality_means(self) -> None:
         # An explicit `modalities=["text"]` is an ablation, and the validation has already warned
@@ -433,7 +418,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             classification.
         """
         check_is_fitted(self)
-        parts = self._decompose_blocks(self.module_, self._check_again(X, available))
+        blocks = self._check_again(X, available)
+        parts = self._decompose_blocks(self.module_, blocks)
         if purify and parts.absent is not None:
             raise ValueError(
                 "purify=True needs every modality of every row: an absent one has no effects."
@@ -443,15 +429,14 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 raise ValueError("background= says what to purify over; set purify=True.")
             return parts
         how = Averaging(max_evaluations, n_draws, random_state)
-        return purified(parts, self._term_effects(X, background, how), self.modality_names_)
+        return purified(parts, self._effects(blocks, background, how), self.modality_names_)
 
     def _term_effects(self, X: Any, background: Any, how: Averaging) -> dict[Term, PureEffects]:
         """Return the pure effects of each term as `decompose` scales and centers it."""
-        blocks, behind = (
-            None if rows is None else self._check_again(rows, missing="error")
-            for rows in (X, background)
-        )
-        assert blocks is not None
+        return self._effects(self._check_again(X, missing="error"), background, how)
+
+    def _effects(self, blocks: Blocks, background: Any, how: Averaging) -> dict[Term, PureEffects]:
+        behind = None if background is None else self._check_again(background, missing="error")
         effects = term_effects(self.module_, blocks, behind, how, rescale=self._rescale)
         return {
             term: replace(effects[term], constant=effects[term].constant - mean)
@@ -486,13 +471,16 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         return values * self._target_scale
 
     def _decompose_blocks(self, net: FusionNet, blocks: Blocks) -> Decomposition:
-        values, bias = predict_network(net, *as_tensors(blocks, net.in_features))
+        X, present = as_tensors(blocks, net.in_features)
+        values, bias = predict_network(net, X, present)
         position = {term: i for i, term in enumerate(net.terms)}
         order = [position[term] for term in self.terms_]
         values, bias = self._rescale(values.mean(axis=0)[:, order]), bias.mean(axis=0)
         values = values - self._term_means
-        absent = absent_terms(present_rows(blocks), self.terms_)
-        if absent is not None:
+        absent = None
+        if present is not None:
+            there = net.present_terms(present.to(net.reads)).cpu().numpy()[order]
+            absent = there.T == 0
             values[absent] = 0.0  # what a term contributes on average, by which it is centered
             self._say_if_nothing_is_left(absent)
             if self.missing == "recover" and self._moments is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +11,10 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfuse._decomposition import Decomposition
-from sklearn_mmfuse._effects import Averaging, subsets
+from sklearn_mmfuse._effects import subsets
+from sklearn_mmfuse._random import generator
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse.inspection._predictors import combinable, is_ours, last_step
+from sklearn_mmfuse.inspection._predictors import combinable, is_ours, last_step, with_decompose
 
 __all__ = ["modality_importance"]
 
@@ -102,7 +102,7 @@ def modality_importance(
         return _ablation(estimator, X, sets, score, sample_weight)
     if not isinstance(n_repeats, int | np.integer) or n_repeats < 1:
         raise ValueError(f"n_repeats must be a positive integer; got {n_repeats!r}.")
-    rng = Averaging(0, 2, random_state).generator()
+    rng = generator(random_state)
     data = combinable(estimator, X, None, modalities)
     n_rows = data.pool.n_rows
     shuffles = [rng.permutation(n_rows) for _ in range(n_repeats)]
@@ -144,7 +144,9 @@ def _ablation(
     whole = score(estimator, X)
     table = {}
     for label, terms in _sets_of_terms(sets, parts):
-        reduced = _without(estimator, terms)
+        reduced = with_decompose(
+            estimator, lambda X, _t=terms, **options: estimator.decompose(X, **options).drop(_t)
+        )
         change = float(np.average(parts.change_without(terms), weights=sample_weight))
         table[label] = (whole - score(reduced, X), change)
     return _frame(table, ["importance", "change"], "terms")
@@ -158,13 +160,6 @@ def _sets_of_terms(sets: Sequence[Any] | None, parts: Decomposition) -> list[tup
     single: list[tuple[str, Any]] = [(str(term), [term]) for term in parts.terms]
     interactions = parts.interactions()
     return [*single, ("all interactions", interactions)] if len(interactions) > 1 else single
-
-
-def _without(estimator: Any, terms: Any) -> Any:
-    """Return a copy whose predictions lack some terms: all of them go through `decompose`."""
-    reduced = copy.copy(estimator)
-    reduced.decompose = lambda X, **options: estimator.decompose(X, **options).drop(terms)
-    return reduced
 
 
 def _frame(table: dict[str, tuple[float, float]], columns: list[str], index: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,15 @@ from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._effects import Pool
 from sklearn_mmfuse._validation import check_modalities
 
-__all__ = ["Combinable", "Predictor", "as_predictor", "combinable", "is_ours", "last_step"]
+__all__ = [
+    "Combinable",
+    "Predictor",
+    "as_predictor",
+    "combinable",
+    "is_ours",
+    "last_step",
+    "with_decompose",
+]
 
 FloatArray = NDArray[np.float64]
 METHODS = ["auto", "decision_function", "predict_proba", "predict"]
@@ -52,6 +61,13 @@ def last_step(estimator: Any, *data: Any) -> tuple[Any, ...]:
     before = estimator[:-1]
     through = [X if X is None or not len(before) else before.transform(X) for X in data]
     return estimator[-1], *through
+
+
+def with_decompose(estimator: Any, decompose: Callable[..., Any]) -> Any:
+    """Return a copy of one of ours that decomposes otherwise: its predictions all go by that."""
+    changed = copy.copy(estimator)
+    changed.decompose = decompose
+    return changed
 
 
 # Data whose modalities can be taken from different rows ------------------------------------------
@@ -141,7 +157,7 @@ def _refuse_others(names: list[str], found: list[str]) -> None:
 def _of_columns(X: Any, background: Any, modalities: Any) -> tuple[list[str], int, Any]:
     is_array = not is_frame(X) and not hasattr(X, "detach")
     data = np.asarray(X) if is_array else X
-    if data.ndim != 2 if isinstance(data, np.ndarray) else False:
+    if is_array and data.ndim != 2:
         raise ValueError(
             f"X without names must be 2-D; got shape {data.shape}. Pass MultimodalData."
         )

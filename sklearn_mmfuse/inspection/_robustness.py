@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +10,7 @@ import pandas as pd
 from sklearn.metrics import check_scoring
 
 from sklearn_mmfuse._effects import subsets
-from sklearn_mmfuse.inspection._predictors import is_ours, last_step
+from sklearn_mmfuse.inspection._predictors import is_ours, last_step, with_decompose
 from sklearn_mmfuse.inspection._style import (
     PALETTE,
     import_pyplot,
@@ -109,12 +108,11 @@ def _check_sets(sets: Sequence[Sequence[str]] | None, names: list[str]) -> list[
 
 
 def _limited_to(estimator: Any, available: tuple[str, ...]) -> Any:
-    """Return a copy that takes other modalities for absent: all predictions go by `decompose`."""
-    limited = copy.copy(estimator)
-    limited.decompose = lambda X, **options: estimator.decompose(
-        X, **(options | {"available": list(available)})
+    """Return a copy that takes other modalities for absent."""
+    return with_decompose(
+        estimator,
+        lambda X, **options: estimator.decompose(X, **(options | {"available": list(available)})),
     )
-    return limited
 
 
 class RobustnessDisplay:

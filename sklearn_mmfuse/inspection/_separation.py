@@ -22,10 +22,10 @@ from sklearn_mmfuse.inspection._predictors import combinable, is_ours, last_step
 __all__ = ["separation_error"]
 
 FloatArray = NDArray[np.float64]
-# What terms of an order contain of lower orders: {order: {lower order: (n, C)}}.
+# What all higher orders together contain of an order: {order: (n, C)}.
+Owed = dict[int, FloatArray]
 # Each combination is purified anew.
 MAX_BRUTE_FORCE = 200_000
-Owed = dict[int, dict[int, FloatArray]]
 
 
 def separation_error(
@@ -109,7 +109,7 @@ def separation_error(
         owed = _owed_by_brute_force(estimator, X, background)
     else:
         owed = _owed(estimator._term_effects(X, background, averaging))
-    sizes = {order: np.abs(total).mean(axis=1) / unit for order, total in _by_order(owed).items()}
+    sizes = {order: np.abs(total).mean(axis=1) / unit for order, total in owed.items()}
     per_sample = sum(sizes.values(), start=np.zeros(len(parts)))
     low, high = bootstrap_interval(
         lambda weights: weights @ per_sample,
@@ -133,11 +133,10 @@ def _owed(effects: Mapping[Term, PureEffects]) -> Owed:
     for term, effect in effects.items():
         if term.order == 1:
             continue
-        lower = owed.setdefault(term.order, {1: np.zeros(1)})
-        lower[1] = lower[1] + effect.constant
+        owed[1] = owed.get(1, 0.0) + effect.constant
         for subset, values in effect.values.items():
             if len(subset) < term.order:
-                lower[len(subset)] = lower.get(len(subset), 0.0) + values
+                owed[len(subset)] = owed.get(len(subset), 0.0) + values
     return owed
 
 
@@ -169,20 +168,11 @@ def _owed_by_brute_force(estimator: Any, X: Any, background: Any) -> Owed:
     owed: Owed = {}
     for position, order in enumerate(orders):
         outputs = slice(position * n_outputs, (position + 1) * n_outputs)
-        lower = {k: v[:, outputs] for k, v in effects.by_order().items() if k < order}
-        if lower:
-            lower[1] = lower[1] + effects.bias[outputs]
-            owed[order] = lower
+        for lower, values in effects.by_order().items():
+            if lower < order:
+                constant = effects.bias[outputs] if lower == 1 else 0.0
+                owed[lower] = owed.get(lower, 0.0) + values[:, outputs] + constant
     return owed
-
-
-def _by_order(owed: Owed) -> dict[int, FloatArray]:
-    """Return, for each order, what all higher orders together contain of it."""
-    total: dict[int, FloatArray] = {}
-    for lower in owed.values():
-        for order, values in lower.items():
-            total[order] = total.get(order, np.zeros(1)) + values
-    return total
 
 
 def _unit(estimator: Any, parts: Decomposition, scale: float | str) -> float:
