@@ -3,6 +3,8 @@
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse.estimators import (
+    InTenseClassifier,
+    InTenseRegressor,
     MROClassifier,
     MRORegressor,
     SMURFClassifier,
@@ -12,6 +14,8 @@ from sklearn_mmfuse.preprocessing import ModalityColumnTransformer
 
 __all__ = [
     "Decomposition",
+    "InTenseClassifier",
+    "InTenseRegressor",
     "MROClassifier",
     "MRORegressor",
     "ModalityColumnTransformer",

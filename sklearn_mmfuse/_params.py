@@ -18,6 +18,7 @@ __all__ = [
     "at_least",
     "choice",
     "has_methods",
+    "real_from",
     "validates_params",
 ]
 
@@ -31,6 +32,11 @@ PROBABILITY = Interval(Real, 0, 1, closed="left")
 def at_least(low: int) -> Interval:
     """Return the constraint "an integer of at least `low`"."""
     return Interval(Integral, low, None, closed="left")
+
+
+def real_from(low: float) -> Interval:
+    """Return the constraint "a finite number of at least `low`"."""
+    return Interval(Real, low, None, closed="left")
 
 
 def choice(*options: str) -> StrOptions:

@@ -18,8 +18,8 @@ Batch = tuple[dict[str, Any], Tensor]
 class Rows:
     """Training rows: inputs, targets, weights, and what earlier nets already predict.
 
-    **Shape**: `X` `(n, d)` per modality; `y` and `weight` `(n,)`; `offset` `(E, n, C)` or None;
-    `present` `(n, M)`, zeros where a row lacks a modality, or None where no row does.
+    **Shape**: `X` `(n, *sample)` per modality; `y` and `weight` `(n,)`; `offset` `(E, n, C)` or
+    None; `present` `(n, M)`, zeros where a row lacks a modality, or None where no row does.
     """
 
     X: Mapping[str, Tensor]
@@ -34,6 +34,10 @@ class Rows:
     def to(self, device: torch.device) -> Rows:
         """Return these rows on a device."""
         return self._map(lambda tensor, dim: tensor.to(device))
+
+    def double(self) -> Rows:
+        """Return these rows in float64."""
+        return self._map(lambda tensor, dim: tensor.double())
 
     def take(self, rows: Tensor) -> Rows:
         """Return the given rows, in the given order."""

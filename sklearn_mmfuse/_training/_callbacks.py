@@ -27,7 +27,9 @@ class TrainingStopped(Exception):  # noqa: N818 - a signal, not an error
 
 
 class BestEpoch(Callback):
-    """Keep the parameters of the epoch with the lowest validation loss, and stop when it is old.
+    """Keep the net of the epoch with the lowest validation loss, and stop when it is old.
+
+    With its buffers: a user's batch normalization keeps statistics there.
 
     skorch's `EarlyStopping` and `Checkpoint` print, or write files; this one does neither.
 
@@ -43,7 +45,7 @@ class BestEpoch(Callback):
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget earlier trainings."""
         self.best_epoch_, self.best_loss_ = 0, float("inf")
-        self.best_parameters_: list[torch.Tensor] = []
+        self.best_tensors_: list[torch.Tensor] = []
 
     @torch.no_grad()
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
@@ -51,15 +53,19 @@ class BestEpoch(Callback):
         loss, epoch = net.history[-1, "valid_loss"], len(net.history)
         if loss < self.best_loss_:
             self.best_epoch_, self.best_loss_ = epoch, loss
-            self.best_parameters_ = [p.clone() for p in net.module_.parameters()]
+            self.best_tensors_ = [tensor.clone() for tensor in _tensors(net)]
         elif epoch - self.best_epoch_ >= self.patience:
             raise TrainingStopped(for_good=False)
 
     @torch.no_grad()
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Put the best parameters back; nothing to do when not one epoch was completed."""
-        for parameter, best in zip(net.module_.parameters(), self.best_parameters_, strict=False):
-            parameter.copy_(best)
+        """Put the best net back; nothing to do when not one epoch was completed."""
+        for tensor, best in zip(_tensors(net), self.best_tensors_, strict=False):
+            tensor.copy_(best)
+
+
+def _tensors(net: NeuralNet) -> list[torch.Tensor]:
+    return [*net.module_.parameters(), *net.module_.buffers()]
 
 
 class EpochHook(Callback):

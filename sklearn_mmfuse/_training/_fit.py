@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,11 +17,16 @@ from sklearn_mmfuse._training._batches import BatchSampler, Rows
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
 from sklearn_mmfuse._training._net import FusionTrainer
 from sklearn_mmfuse.losses import Objective
-from sklearn_mmfuse.nets import FusionNet
+from sklearn_mmfuse.nets import FusionNet, global_generator, rows_at_once
 
-__all__ = ["TrainingOptions", "TrainingResult", "fit_network", "predict_network", "resolve_device"]
-
-PREDICTION_BATCH = 4096
+__all__ = [
+    "TrainingOptions",
+    "TrainingResult",
+    "as_predictor",
+    "fit_network",
+    "predict_network",
+    "resolve_device",
+]
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,19 @@ def fit_network(
     DivergedError
         When a loss is no longer finite.
     """
+    with global_generator(seed) if net.draws_globally else nullcontext():
+        return _fit_network(net, train, validation, objective, options, seed, on_epoch)
+
+
+def _fit_network(
+    net: FusionNet,
+    train: Rows,
+    validation: Rows | None,
+    objective: Objective,
+    options: TrainingOptions,
+    seed: int,
+    on_epoch: tuple[Callable[[], None], Callable[[], bool]] | None,
+) -> TrainingResult:
     members = [torch.Generator().manual_seed(seed + e) for e in range(net.n_members)]
     net.reset_parameters(members)
     # A stream of its own: the order of rows must not depend on the number of parameters.
@@ -127,13 +147,33 @@ def fit_network(
             net.begin_part(position)
             n_before = len(result.history)
             _fit_part(part, train, validation, objective, options, shuffler, on_epoch, result)
+            part.eval()
             if result.interrupted or result.stopped:
                 done = position + (len(result.history) > n_before)
                 _silence(parts[done:])
                 break
     finally:
         net.to(torch.device("cpu"))
+    _set_population(net, train.to(torch.device("cpu")))
     return result
+
+
+def as_predictor(net: FusionNet, rows: Rows) -> FusionNet:
+    """Return a copy of a net in training that predicts as it would if training ended now."""
+    snapshot = copy.deepcopy(net).to(torch.device("cpu")).eval()
+    _set_population(snapshot, rows.to(torch.device("cpu")))
+    return snapshot
+
+
+@torch.no_grad()
+def _set_population(net: FusionNet, rows: Rows) -> None:
+    """Set the statistics of the net's population in float64, as predictions are made."""
+    if not net.has_population:
+        return
+    double = copy.deepcopy(net).double().eval()
+    double.set_population(rows.double())
+    for buffer, exact in zip(net.buffers(), double.buffers(), strict=True):
+        buffer.copy_(exact)
 
 
 @torch.no_grad()
@@ -160,9 +200,9 @@ def _raw(net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None) -> Ten
 def _batches(
     X: Mapping[str, Tensor], present: Tensor | None
 ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-    n = len(next(iter(X.values())))
-    for start in range(0, n, PREDICTION_BATCH):
-        rows = slice(start, start + PREDICTION_BATCH)
+    n, step = len(next(iter(X.values()))), rows_at_once(X)
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
         here = None if present is None else present[rows]
         yield {name: x[rows] for name, x in X.items()}, here
 
@@ -183,7 +223,10 @@ def _fit_part(
     if on_epoch is not None:
         callbacks.append(EpochHook(*on_epoch))
     trainer = FusionTrainer(
-        part, objective, **_trainer_params(options, callbacks), max_grad_norm=options.max_grad_norm
+        part,
+        objective,
+        **_trainer_params(options, callbacks, part.undecayed),
+        max_grad_norm=options.max_grad_norm,
     )
     samplers = (
         BatchSampler(
@@ -195,7 +238,9 @@ def _fit_part(
             modality_dropout=options.modality_dropout,
             penalty_batch_size=options.penalty_batch_size,
         ),
-        None if validation is None else BatchSampler(validation, batch_size=PREDICTION_BATCH),
+        None
+        if validation is None
+        else BatchSampler(validation, batch_size=rows_at_once(validation.X)),
     )
     trainer.initialize()
     trainer.notify("on_train_begin", X=None, y=None)
@@ -211,7 +256,9 @@ def _fit_part(
     result.best_epoch = done + best.best_epoch_ if best is not None else len(result.history)
 
 
-def _trainer_params(options: TrainingOptions, callbacks: list[Any]) -> dict[str, Any]:
+def _trainer_params(
+    options: TrainingOptions, callbacks: list[Any], undecayed: Sequence[str]
+) -> dict[str, Any]:
     """Return skorch's constructor parameters; the user's `net_params` win."""
     user = dict(options.net_params)
     params: dict[str, Any] = {
@@ -226,7 +273,7 @@ def _trainer_params(options: TrainingOptions, callbacks: list[Any]) -> dict[str,
             "optimizer": torch.optim.AdamW,
             "optimizer__weight_decay": options.weight_decay,
             "optimizer__fused": True,
-            "optimizer__param_groups": [("*bias*", {"weight_decay": 0.0})],
+            "optimizer__param_groups": [(names, {"weight_decay": 0.0}) for names in undecayed],
         }
     return params | user
 

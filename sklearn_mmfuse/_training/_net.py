@@ -57,7 +57,7 @@ class FusionTrainer(NeuralNet):
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> FusionOutput:
         """Run the net; modality names stay keys and never become keyword arguments."""
-        return self.module_(x["X"], x["mask"], x["present"])
+        return self.module_(x["X"], x["mask"], x["present"], x["weight"])
 
     def get_loss(
         self, y_pred: FusionOutput, y_true: Tensor, X: dict[str, Any], training: bool = False
@@ -100,6 +100,11 @@ class FusionTrainer(NeuralNet):
         """Run one epoch and record its mean loss; the only point that waits for a GPU."""
         if iterator is None:
             return
+        self.module_.train(training)
+        if training:
+            self._population = iterator.rows
+        else:
+            self.module_.set_population(self._population)
         losses, sizes = [], []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)

@@ -1,6 +1,14 @@
 """Estimators; `__all__` is the registry that the common tests and the documentation go through."""
 
+from sklearn_mmfuse.estimators._intense import InTenseClassifier, InTenseRegressor
 from sklearn_mmfuse.estimators._mro import MROClassifier, MRORegressor
 from sklearn_mmfuse.estimators._smurf import SMURFClassifier, SMURFRegressor
 
-__all__ = ["MROClassifier", "MRORegressor", "SMURFClassifier", "SMURFRegressor"]
+__all__ = [
+    "InTenseClassifier",
+    "InTenseRegressor",
+    "MROClassifier",
+    "MRORegressor",
+    "SMURFClassifier",
+    "SMURFRegressor",
+]

@@ -36,13 +36,16 @@ from sklearn_mmfuse._params import (
 from sklearn_mmfuse._random import generator
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse._training import (
+    Rows,
     TrainingOptions,
     TrainingResult,
+    as_predictor,
     fit_network,
     predict_network,
     resolve_device,
 )
 from sklearn_mmfuse._validation import check_groups, check_modalities
+from sklearn_mmfuse.estimators._encoders import resolve_encoders
 from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, train_in_context
 from sklearn_mmfuse.estimators._missing import contribution_moments, keep_available, recover
 from sklearn_mmfuse.estimators._purify import purified, term_effects
@@ -60,14 +63,18 @@ AUTO_BATCH_SIZE = 128
 class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
     """Base class of all estimators; a leaf adds its signature, its terms and its net."""
 
+    modality_shapes_: dict[str, tuple[int | None, ...]]
     module_: FusionNet
     terms_: tuple[Term, ...]
+
+    _forgotten: ClassVar[tuple[str, ...]] = ("module_",)  # when fitted anew
 
     # With metadata routing on, `groups` reach `fit` without being asked for.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "modalities": [None, list, dict],
+        "encoder": [str, dict, callable],
         "hidden_layer_sizes": ["array-like"],
         "activation": [choice("relu", "gelu", "silu", "tanh")],
         "dropout": [PROBABILITY],
@@ -93,6 +100,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self,
         *,
         modalities: list[str] | dict[str, Any] | None,
+        encoder: Any,
         hidden_layer_sizes: tuple[int, ...],
         activation: str,
         dropout: float,
@@ -114,6 +122,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         verbose: int,
     ) -> None:
         self.modalities = modalities
+        self.encoder = encoder
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
@@ -177,6 +186,20 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         """Return the rows that penalties are computed on, when more than those of a batch."""
         return 0
 
+    def _after_training(
+        self,
+        net: FusionNet,
+        loss: BaseLoss,
+        train: Rows,
+        validation: Rows | None,
+        groups: tuple[NDArray[Any] | None, NDArray[Any] | None],
+        rng: np.random.RandomState,
+    ) -> None:
+        """Do what a method does with a trained net before it is described.
+
+        `groups` are those of the training rows and of the validation rows.
+        """
+
     # Fitting -------------------------------------------------------------------------------------
 
     @validates_params
@@ -207,8 +230,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         FloatingPointError
             When the loss stops being a finite number.
         """
-        if hasattr(self, "module_"):
-            del self.module_  # a failed refit must not look fitted
+        for name in self._forgotten:  # a failed refit must not look fitted
+            if hasattr(self, name):
+                delattr(self, name)
         device = resolve_device(self.device)
         self._check_hidden_layer_sizes()
         if y is None:
@@ -229,6 +253,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self, data: FitData, X: Any, y: Any, device: torch.device
     ) -> tuple[FusionNet, TrainingResult]:
         """Split, standardize, build and train."""
+        n_steps = {n: block.shape[1] for n, block in data.blocks.items() if block.ndim == 3}
+        specs = resolve_encoders(self.encoder, self.modality_shapes_, n_steps)
+        encoders = {name: specs[name] for name in data.names}  # in whatever order they came
+        in_features = {name: spec.width for name, spec in encoders.items()}
         rng = generator(self.random_state)
         train, validation = data.split(
             self.early_stopping,
@@ -242,26 +270,31 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         scaling = self._target_mean, self._target_scale = self._target_scaling(target, weight)
         loss = self._make_loss()
         self._link = loss.link
-        self._config = self._net_config(data.in_features(), len(self._output_names()))
+        config = self._net_config(in_features, len(self._output_names()))
+        self._config = {**config, "encoders": encoders}
         net = self._new_net()
         net.set_input_statistics(data.input_statistics(train))
         constant = torch.as_tensor(loss.intercept(target, weight, net.n_outputs))
         net.training_parts()[0].bias.copy_(constant)
+        train_rows = data.rows(train, *scaling)
+        validation_rows = None if validation is None else data.rows(validation, *scaling)
         result = train_in_context(
             self,
             (X, y),
             lambda hooks: fit_network(
                 net,
-                data.rows(train, *scaling),
-                None if validation is None else data.rows(validation, *scaling),
+                train_rows,
+                validation_rows,
                 Objective(loss, self._penalties()),
                 self._training_options(len(train), device),
                 seed=int(rng.randint(2**31 - 1)),
                 on_epoch=hooks,
             ),
             n_epochs=self.max_epochs * len(net.training_parts()),
-            fitted=lambda: self._as_if_fitted(net),
+            fitted=lambda: self._as_if_fitted(as_predictor(net, train_rows)),
         )
+        groups = data.groups_of(train), data.groups_of(validation)
+        self._after_training(net, loss, train_rows, validation_rows, groups, rng)
         return net, result
 
     def _fit_data(self, blocks: Blocks, y: Any, sample_weight: Any, groups: Any) -> FitData:
@@ -293,7 +326,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 )
 
     def _new_net(self) -> FusionNet:
-        return self._build_net(self._config).to(getattr(torch, self._dtype))
+        return self._build_net(self._config).to(getattr(torch, self._dtype)).eval()
 
     @property
     def _dtype(self) -> str:

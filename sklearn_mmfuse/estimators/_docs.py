@@ -13,6 +13,14 @@ modalities : list of str or dict of str to selector, default=None
         Which modalities to use, and in what order; or, for arrays and frames without names, which
         columns make up each modality (every selector kind of `ColumnTransformer`). None takes all
         that `X` names.
+    encoder : str, callable or dict of str to either, default="auto"
+        What turns each modality into a vector. For sequences (n, T, d) "gru" ("auto"), "lstm",
+        "transformer" or "conv1d" (does a motif occur?); for images (n, C, H, W) "conv2d"; for
+        feature vectors "mlp", which is the perceptrons that there are anyway, or "identity", which
+        leaves them out where a method can do without (InTense). A name is used wherever it fits. A
+        dict chooses by modality, also with options: `{"dna": {"name": "conv1d", "width": 32,
+        "kernel_size": 11}}`. A callable returns a new torch module from `(n, *sample)` to
+        `(n, width)`. Time steps that are NaN are padding.
     hidden_layer_sizes : tuple of int, default=(64,)
         Widths of the hidden layers of every perceptron; `()` makes them linear.
     activation : {"relu", "gelu", "silu", "tanh"}, default="relu"
@@ -85,6 +93,8 @@ relevance_scores_ : Series
 
 def documents_common(cls: Class) -> Class:
     """Put the shared parameters and attributes where the class's docstring asks for them."""
-    doc = cls.__doc__ or ""
-    cls.__doc__ = doc.replace("{parameters}", PARAMETERS).replace("{attributes}", ATTRIBUTES)
+    doc, attributes = cls.__doc__ or "", ATTRIBUTES
+    if "relevance_scores_ :" in doc:  # a method with scores of its own
+        attributes = attributes[attributes.index("unique_contributions_") :]
+    cls.__doc__ = doc.replace("{parameters}", PARAMETERS).replace("{attributes}", attributes)
     return cls

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sklearn_mmfuse._training import DivergedError, Rows, TrainingResult, validation_split
 
-__all__ = ["FitData", "as_tensors", "present_rows", "train_in_context"]
+__all__ = ["FitData", "align_steps", "as_tensors", "present_rows", "train_in_context"]
 
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -38,18 +38,9 @@ class FitData:
         """The modalities, sorted: a net must not depend on the order in which they were named."""
         return sorted(self.blocks)
 
-    def in_features(self) -> dict[str, int]:
-        """Return the width of each modality; refuse what has more than one axis per sample."""
-        widths = {}
-        for name in self.names:
-            shape = self.blocks[name].shape
-            if len(shape) != 2:
-                raise ValueError(
-                    f"Modality {name!r} has shape {shape}, but this estimator reads feature "
-                    "vectors, (n_samples, n_features); summarize its time steps or pixels first."
-                )
-            widths[name] = int(shape[1])
-        return widths
+    def groups_of(self, rows: Indices | None) -> NDArray[Any] | None:
+        """Return the groups of some rows, where there are groups and rows."""
+        return None if self.groups is None or rows is None else self.groups[rows]
 
     def split(
         self,
@@ -98,13 +89,16 @@ class FitData:
                 )
 
     def input_statistics(self, rows: Indices) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Return the weighted mean and standard deviation of every feature over some rows."""
+        """Return the weighted mean and standard deviation of every feature over some rows.
+
+        Time steps and pixels count as rows, padding does not.
+        """
         statistics, present = {}, present_rows(self.blocks)
         for name in self.names:
             those = rows if present is None else rows[present[name][rows]]
-            block = self.blocks[name][those].astype(np.float64)
-            mean = np.average(block, axis=0, weights=self.weight[those])
-            std = np.sqrt(np.average((block - mean) ** 2, axis=0, weights=self.weight[those]))
+            features, weight = _by_feature(self.blocks[name][those], self.weight[those])
+            mean = np.average(features, axis=0, weights=weight)
+            std = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
             # Rounding leaves a constant column a spread of its last digit.
             std[std <= 10 * np.finfo(self.blocks[name].dtype).eps * np.abs(mean)] = 0.0
             statistics[name] = (torch.from_numpy(mean), torch.from_numpy(std))
@@ -122,6 +116,20 @@ class FitData:
             torch.tensor(weight, dtype=dtype),
             present=None if present is None else present.to(dtype),
         )
+
+
+def _by_feature(
+    block: NDArray[np.floating[Any]], weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return a block as float64 with one column per feature or channel, and its rows' weights."""
+    if block.ndim == 4:
+        block = np.moveaxis(block, 1, -1)
+    features = block.reshape(-1, block.shape[-1]).astype(np.float64)
+    weight = np.repeat(weight, len(features) // max(len(weight), 1))
+    if block.ndim != 3:
+        return features, weight
+    steps = ~np.isnan(features[:, 0])
+    return (features, weight) if steps.all() else (features[steps], weight[steps])
 
 
 def present_rows(
@@ -143,13 +151,14 @@ def as_tensors(
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
     """Return these blocks as tensors, and which modalities the rows have, `(n, M)` or None.
 
-    Tensors share memory with the blocks where they can; an absent modality is zeros.
+    Tensors share memory with the blocks where they can; an absent modality is zeros, and the steps
+    of a sequence come before its padding.
     """
     names = list(names)
     present = present_rows({name: blocks[name] for name in names})
     X = {}
     for name in names:
-        block = blocks[name]
+        block = align_steps(blocks[name]) if blocks[name].ndim == 3 else blocks[name]
         if present is not None and not present[name].all():
             block = np.where(present[name].reshape(-1, *[1] * (block.ndim - 1)), block, 0.0)
             block = block.astype(blocks[name].dtype, copy=False)
@@ -158,6 +167,26 @@ def as_tensors(
     if present is None:
         return X, None
     return X, torch.from_numpy(np.column_stack([present[name] for name in names]))
+
+
+def align_steps(block: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return sequences `(n, T, d)` with all padding (NaN) at the end, and no more than is needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfuse.estimators._fitting import align_steps
+    >>> nan = np.nan
+    >>> align_steps(np.array([[[nan], [1.0], [2.0]], [[3.0], [nan], [nan]]]))[..., 0]
+    array([[ 1.,  2.],
+           [ 3., nan]])
+    """
+    padding = np.isnan(block[..., 0])
+    if not padding.any():
+        return block
+    n_steps = max(int((~padding).sum(axis=1).max()), 1)
+    order = np.argsort(padding, axis=1, kind="stable")[:, :n_steps]
+    return np.take_along_axis(block, order[:, :, np.newaxis], axis=1)
 
 
 def train_in_context(

@@ -106,7 +106,8 @@ class RelevanceDisplay:
         estimator : estimator or Pipeline
             A fitted estimator with `relevance_scores_`, or a pipeline that ends with one.
         interval : array-like of shape (n_terms, 2), optional
-            Lower and upper ends of intervals, in the order of the scores.
+            Lower and upper ends of intervals, in the order of the scores; by default the
+            estimator's `relevance_interval_`, where it has some (InTense).
         ax : matplotlib Axes, optional
             Where to draw; a new figure by default.
         **plot_params : Any
@@ -123,6 +124,8 @@ class RelevanceDisplay:
         scores = estimator.relevance_scores_
         known = {str(term): term.order for term in getattr(estimator, "terms_", ())}
         orders = [known.get(str(name), _count_modalities(name)) for name in scores.index]
+        if interval is None and hasattr(estimator, "relevance_interval_"):
+            interval = estimator.relevance_interval_.loc[scores.index].to_numpy()
         return cls(scores, interval=interval, orders=orders).plot(ax=ax, **plot_params)
 
     @classmethod

@@ -7,6 +7,7 @@ from sklearn_mmfuse.losses._base_losses import (
     CrossEntropy,
     SquaredError,
 )
+from sklearn_mmfuse.losses._block_norm import block_relevances, shrink_blocks
 from sklearn_mmfuse.losses._objective import Objective, Penalty
 from sklearn_mmfuse.losses._penalties import SMURFPenalty, SoftHGRPenalty, weighted_covariance
 
@@ -20,5 +21,7 @@ __all__ = [
     "SMURFPenalty",
     "SoftHGRPenalty",
     "SquaredError",
+    "block_relevances",
+    "shrink_blocks",
     "weighted_covariance",
 ]

@@ -20,9 +20,14 @@ class BaseLoss(Protocol):
     """A loss of raw predictions `(..., B, C)` against targets `(B,)` or `(E, B)`."""
 
     link: ClassVar[str]
+    curvature: ClassVar[float]  # no second derivative is larger
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of every row, `(..., B)`."""
+        ...
+
+    def smoothed(self) -> BaseLoss:
+        """Return a loss with bounded curvature: this one, or one close to it."""
         ...
 
     def intercept(
@@ -32,7 +37,14 @@ class BaseLoss(Protocol):
         ...
 
 
-class _RegressionLoss:
+class _Smooth:
+    def smoothed(self) -> BaseLoss:
+        """Return this loss."""
+        loss: BaseLoss = self  # type: ignore[assignment]
+        return loss
+
+
+class _RegressionLoss(_Smooth):
     link: ClassVar[str] = "identity"
 
     def intercept(
@@ -45,6 +57,8 @@ class _RegressionLoss:
 class SquaredError(_RegressionLoss):
     """`(raw - target)^2`."""
 
+    curvature: ClassVar[float] = 2.0
+
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of every row, `(..., B)`."""
         return (raw.squeeze(-1) - target).square()
@@ -53,15 +67,36 @@ class SquaredError(_RegressionLoss):
 class AbsoluteError(_RegressionLoss):
     """`|raw - target|`, the paper's regression loss."""
 
+    curvature: ClassVar[float] = float("inf")
+
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of every row, `(..., B)`."""
         return (raw.squeeze(-1) - target).abs()
 
+    def smoothed(self) -> BaseLoss:
+        """Return the loss that is quadratic near zero."""
+        return _HuberLoss()
 
-class BinaryCrossEntropy:
+
+class _HuberLoss(_RegressionLoss):
+    """The absolute error, quadratic within a tenth of a standard deviation."""
+
+    delta = 0.1
+    curvature: ClassVar[float] = 1.0 / delta
+
+    def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every row, `(..., B)`."""
+        error = raw.squeeze(-1) - target
+        return F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=self.delta) / (
+            self.delta
+        )
+
+
+class BinaryCrossEntropy(_Smooth):
     """Cross-entropy of one logit against targets 0 and 1."""
 
     link: ClassVar[str] = "logit"
+    curvature: ClassVar[float] = 0.25
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of every row, `(..., B)`."""
@@ -76,10 +111,11 @@ class BinaryCrossEntropy:
         return np.full(n_outputs, logit(np.clip(share, 1e-6, 1 - 1e-6)))
 
 
-class CrossEntropy:
+class CrossEntropy(_Smooth):
     """Cross-entropy of C logits against class numbers."""
 
     link: ClassVar[str] = "softmax"
+    curvature: ClassVar[float] = 0.5
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of every row, `(..., B)`."""

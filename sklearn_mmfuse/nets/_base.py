@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_mmfuse._terms import Term
+from sklearn_mmfuse.nets._encoders import EncoderSpec
 from sklearn_mmfuse.nets._layers import InputScaling
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import SeparableTerm
 
-__all__ = ["FusionNet"]
+__all__ = ["FusionNet", "PopulationRows", "rows_at_once"]
+
+MAX_ROWS = 4096
+MAX_VALUES = 2**21  # sequences and images come in fewer rows at once
+
+
+def rows_at_once(X: Mapping[str, Tensor]) -> int:
+    """Return how many rows to predict at once."""
+    per_row = sum(math.prod(x.shape[1:]) for x in X.values() if x.dim() > 2)
+    return max(1, min(MAX_ROWS, MAX_VALUES // max(per_row, 1)))
+
+
+class PopulationRows(Protocol):
+    """Rows that statistics are taken over; `Rows` of `_training` are such."""
+
+    @property
+    def X(self) -> Mapping[str, Tensor]: ...  # noqa: N802
+
+    @property
+    def weight(self) -> Tensor: ...
+
+    @property
+    def present(self) -> Tensor | None: ...
 
 
 class FusionNet(nn.Module, ABC):
     """A batch of modalities in, a :class:`FusionOutput` out, for E members at once.
 
     A forward pass is a function of parameters, buffers and its arguments alone: no generator is
-    drawn from (dropout masks come in as data) and no buffer changes.
+    drawn from (dropout masks come in as data) and no buffer changes. A user's own modules are the
+    exception, see `draws_globally`.
 
     Parameters
     ----------
     in_features : mapping of str to int
-        The width of each modality.
+        The width of each modality, of what its encoder returns where it has one.
+    encoders : mapping of str to EncoderSpec, optional
+        What reads the modalities that are no feature vectors.
     terms : sequence of Term
         The addends, sorted by order.
     n_outputs, n_members : int
@@ -45,18 +73,29 @@ class FusionNet(nn.Module, ABC):
         n_outputs: int,
         n_members: int,
         input_scaling: str | None,
+        encoders: Mapping[str, EncoderSpec] | None = None,
     ) -> None:
         super().__init__()
         self.in_features = dict(in_features)
+        self.encoder_specs = dict(encoders or {})
         self.terms = tuple(terms)
         self.register_buffer("bias", torch.zeros(n_members, n_outputs))
         reads = [[float(m in term.modalities) for m in self.in_features] for term in self.terms]
         self.register_buffer("reads", torch.tensor(reads), persistent=False)  # (T, M)
         clip = 3.0 if input_scaling == "clip" else None
         self.scalings = nn.ModuleList(
-            InputScaling(n_members=n_members, n_features=width, clip=clip)
-            for width in (self.in_features.values() if input_scaling else ())
+            InputScaling(n_members=n_members, feature_shape=self._feature_shape(name), clip=clip)
+            for name in (self.in_features if input_scaling else ())
         )
+
+    def _feature_shape(self, name: str) -> tuple[int, ...]:
+        spec = self.encoder_specs.get(name)
+        return (self.in_features[name],) if spec is None else spec.feature_shape
+
+    @property
+    def draws_globally(self) -> bool:
+        """Whether a user's modules, which may draw from torch's global generators, are inside."""
+        return any(callable(spec.kind) for spec in self.encoder_specs.values())
 
     @property
     def n_members(self) -> int:
@@ -83,13 +122,15 @@ class FusionNet(nn.Module, ABC):
         X: Mapping[str, Tensor],
         mask: Tensor | None = None,
         present: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> FusionOutput:
         """Return the terms of a batch.
 
-        **Shape**: each modality `(B, d)` (the same rows for every member) or `(E, B, d)`; `mask`
-        is flat, `(E * B * n_mask_units,)`, of zeros and 1 / keep-probability; `present` `(B, M)`,
-        modalities in the order of `in_features`, zeros where a row lacks one: the terms that read
-        it are zero there.
+        **Shape**: each modality `(B, *sample)` (the same rows for every member) or
+        `(E, B, *sample)`; `mask` is flat, `(E * B * n_mask_units,)`, of zeros and
+        1 / keep-probability; `present` `(B, M)`, modalities in the order of `in_features`, zeros
+        where a row lacks one: the terms that read it are zero there; `weight` `(B,)`, what each row
+        counts where a net takes statistics of the batch.
         """
 
     def present_terms(self, present: Tensor) -> Tensor:
@@ -108,7 +149,7 @@ class FusionNet(nn.Module, ABC):
         """
 
     def set_input_statistics(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Set mean and standard deviation, each `(d,)`, by which each modality is standardized."""
+        """Set mean and standard deviation, one per feature, that modalities are standardized by."""
         for name, scaling in zip(self.in_features, self.scalings, strict=False):
             if isinstance(scaling, InputScaling):
                 scaling.set_statistics(*statistics[name])
@@ -121,6 +162,22 @@ class FusionNet(nn.Module, ABC):
             name: scaling(X[name])
             for name, scaling in zip(self.in_features, self.scalings, strict=True)
         }
+
+    @property
+    def undecayed(self) -> tuple[str, ...]:
+        """Patterns of the parameters that weight decay leaves alone."""
+        return ("*bias*",)
+
+    @property
+    def has_population(self) -> bool:
+        """Whether predictions are normalized by statistics of the training rows."""
+        return False
+
+    def set_population(self, rows: PopulationRows) -> None:
+        """Take the statistics that predictions are normalized by, where a net has some.
+
+        `rows` are all training rows. In training mode such a net normalizes by its batch.
+        """
 
     def training_parts(self) -> Sequence[FusionNet]:
         """Return the nets to train one after the other, each on what the earlier ones leave."""

@@ -69,24 +69,37 @@ class GroupLinear(nn.Module):
 class InputScaling(nn.Module):
     """Standardize a modality by population statistics that are set once, before training.
 
-    **Shape**: `(B, d)` or `(E, B, d)` to `(E, B, d)`.
+    **Shape**: `(B, *sample)` or `(E, B, *sample)` to `(E, B, *sample)`.
+
+    Parameters
+    ----------
+    n_members : int
+        E.
+    feature_shape : tuple of int
+        The shape of a sample, with 1 for every axis that shares its statistics: `(d,)`, `(1, d)`
+        of a sequence, `(C, 1, 1)` of an image.
+    clip : float or None
+        Values are clipped at so many standard deviations.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, *, n_members: int, n_features: int, clip: float | None = None) -> None:
+    def __init__(
+        self, *, n_members: int, feature_shape: tuple[int, ...], clip: float | None = None
+    ) -> None:
         super().__init__()
         self.clip = clip
-        self.register_buffer("scale", torch.ones(n_members, 1, n_features))
-        self.register_buffer("shift", torch.zeros(n_members, 1, n_features))
+        self.register_buffer("scale", torch.ones(n_members, 1, *feature_shape))
+        self.register_buffer("shift", torch.zeros(n_members, 1, *feature_shape))
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardize by `mean` and `std`, each `(d,)`; a feature without spread becomes zero."""
         scale = torch.where(std > 0, 1.0 / std.clamp_min(torch.finfo(std.dtype).tiny), 0.0)
-        self.scale.copy_(scale)
-        self.shift.copy_(-mean * scale)
+        shape = self.scale.shape[2:]
+        self.scale.copy_(scale.view(shape))
+        self.shift.copy_((-mean * scale).view(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x * scale + shift`, clipped when asked for."""

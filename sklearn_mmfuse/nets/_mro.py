@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._base import FusionNet
-from sklearn_mmfuse.nets._encoders import GroupMLPs
+from sklearn_mmfuse.nets._encoders import EncoderSpec
+from sklearn_mmfuse.nets._group_mlps import GroupMLPs
 from sklearn_mmfuse.nets._layers import MaskReader
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import ProductTerm, SeparableTerm
@@ -29,6 +30,7 @@ class _Shape:
     """The sizes that every block of an MRO net shares."""
 
     in_features: Mapping[str, int]
+    encoders: Mapping[str, EncoderSpec]
     hidden: tuple[int, ...]
     activation: str
     tensor_dim: int
@@ -38,6 +40,7 @@ class _Shape:
     def mlps(self, groups: Sequence[tuple[str, ...]], n_outputs: int) -> GroupMLPs:
         return GroupMLPs(
             in_features=self.in_features,
+            encoders=self.encoders,
             groups=groups,
             hidden=self.hidden,
             n_outputs=n_outputs,
@@ -163,7 +166,7 @@ class _SharedEncoderTerms(_Block):
         self.detach = detach
         self.names = tuple(shape.in_features)
         self.encoders = shape.mlps([(name,) for name in self.names], shape.tensor_dim)
-        shape = replace(shape, in_features=dict.fromkeys(self.names, shape.tensor_dim))
+        shape = replace(shape, in_features=dict.fromkeys(self.names, shape.tensor_dim), encoders={})
         # A linear read-out of concatenated embeddings would only add up unimodal effects.
         head_shape = replace(shape, hidden=shape.hidden[-1:] or (shape.tensor_dim,))
         self.heads = nn.ModuleList()
@@ -218,7 +221,7 @@ class MRONet(FusionNet):
         A key of `nets._layers.ACTIVATIONS`.
     tensor_dim : int
         The width of an embedding.
-    in_features, terms, n_outputs, n_members, input_scaling
+    in_features, terms, n_outputs, n_members, input_scaling, encoders
         As in :class:`FusionNet`.
 
     Examples
@@ -250,6 +253,7 @@ class MRONet(FusionNet):
         hidden: tuple[int, ...],
         activation: str,
         tensor_dim: int,
+        encoders: Mapping[str, EncoderSpec] | None = None,
     ) -> None:
         super().__init__(
             in_features=in_features,
@@ -257,8 +261,17 @@ class MRONet(FusionNet):
             n_outputs=n_outputs,
             n_members=n_members,
             input_scaling=input_scaling,
+            encoders=encoders,
         )
-        shape = _Shape(in_features, tuple(hidden), activation, tensor_dim, n_outputs, n_members)
+        shape = _Shape(
+            in_features,
+            self.encoder_specs,
+            tuple(hidden),
+            activation,
+            tensor_dim,
+            n_outputs,
+            n_members,
+        )
         self.block: _Block
         if share_encoders:
             detach = staged and stop_gradient
@@ -281,6 +294,7 @@ class MRONet(FusionNet):
         X: Mapping[str, Tensor],
         mask: Tensor | None = None,
         present: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> FusionOutput:
         """Return the terms and the supervised predictions."""
         values = self.block(self.scale_inputs(X), MaskReader(mask))
@@ -309,6 +323,7 @@ class SequentialMRONet(FusionNet):
             n_outputs=first.n_outputs,
             n_members=first.n_members,
             input_scaling=None,
+            encoders=first.encoder_specs,
         )
         self.parts = nn.ModuleList(parts)
 
@@ -344,6 +359,7 @@ class SequentialMRONet(FusionNet):
         X: Mapping[str, Tensor],
         mask: Tensor | None = None,
         present: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> FusionOutput:
         """Return the terms of all orders."""
         outputs = [part(X, None, present) for part in self.parts]

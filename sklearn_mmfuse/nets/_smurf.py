@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._base import FusionNet
-from sklearn_mmfuse.nets._encoders import GroupMLPs
+from sklearn_mmfuse.nets._encoders import EncoderSpec
+from sklearn_mmfuse.nets._group_mlps import GroupMLPs
 from sklearn_mmfuse.nets._layers import MaskReader
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import SeparableTerm
@@ -60,7 +61,7 @@ class SMURFNet(FusionNet):
         Hidden layers of every perceptron.
     activation : str
         A key of `nets._layers.ACTIVATIONS`.
-    in_features, n_outputs, n_members, input_scaling
+    in_features, n_outputs, n_members, input_scaling, encoders
         As in :class:`FusionNet`.
 
     Examples
@@ -86,6 +87,7 @@ class SMURFNet(FusionNet):
         input_scaling: str | None,
         hidden: tuple[int, ...],
         activation: str,
+        encoders: Mapping[str, EncoderSpec] | None = None,
     ) -> None:
         super().__init__(
             in_features=in_features,
@@ -93,6 +95,7 @@ class SMURFNet(FusionNet):
             n_outputs=n_outputs,
             n_members=n_members,
             input_scaling=input_scaling,
+            encoders=encoders,
         )
         self.blocks = nn.ModuleList()
         for order in range(1, max_order + 1):
@@ -100,6 +103,7 @@ class SMURFNet(FusionNet):
             # A unique part, and a redundant one per other subset: as many as there are subsets.
             mlps = GroupMLPs(
                 in_features=in_features,
+                encoders=self.encoder_specs,
                 groups=subsets,
                 hidden=hidden,
                 n_outputs=len(subsets) * n_outputs,
@@ -132,6 +136,7 @@ class SMURFNet(FusionNet):
         X: Mapping[str, Tensor],
         mask: Tensor | None = None,
         present: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> FusionOutput:
         """Return the terms, the supervised predictions and the embeddings of the modalities."""
         x, drop = self.scale_inputs(X), MaskReader(mask)

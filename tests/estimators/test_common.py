@@ -10,6 +10,8 @@ from sklearn.utils.estimator_checks import (
 )
 
 from sklearn_mmfuse import (
+    InTenseClassifier,
+    InTenseRegressor,
     MROClassifier,
     MRORegressor,
     SMURFClassifier,
@@ -31,6 +33,9 @@ INSTANCES = [
     MRORegressor(**QUICK),
     MROClassifier(dtype="float64", optimization="smro", fusion="tensor", **QUICK),
     MRORegressor(dtype="float64", optimization="joint", share_encoders=True, **QUICK),
+    InTenseClassifier(dtype="float64", n_bootstrap=10, **QUICK),
+    InTenseRegressor(dtype="float64", n_bootstrap=10, **QUICK),
+    InTenseClassifier(p=2.0, n_bootstrap=0, **QUICK),
     SMURFClassifier(dtype="float64", **HALVES),
     SMURFRegressor(dtype="float64", **HALVES),
     SMURFClassifier(max_order=2, **HALVES),

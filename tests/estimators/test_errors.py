@@ -30,7 +30,7 @@ BAD_X = {
     "NaN": ({"text": broken(np.nan), "audio": AUDIO}, {}, "NaN.*'text' in part of 1 of 20 rows"),
     "infinity": ({"text": broken(np.inf), "audio": AUDIO}, {}, "infinity.*'text' in 1 of 20 rows"),
     "strings": ({"text": [["so"]] * 20, "audio": AUDIO}, {}, "'text'.*could not convert"),
-    "a sequence": ({"text": np.zeros((20, 5, 4)), "audio": AUDIO}, {}, "summarize its time steps"),
+    "no steps": ({"text": np.zeros((20, 0, 4)), "audio": AUDIO}, {}, "no size being 0"),
     "a 3-D array": (np.zeros((20, 3, 4)), {}, "give a sequence or an image a name"),
     "a list of arrays": ([TEXT, AUDIO], {}, "name them"),
     "one row": ({"text": TEXT[:1], "audio": AUDIO[:1]}, {}, "minimum of 2"),

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sklearn_mmfuse._terms import Term
+from sklearn_mmfuse.nets._encoders import Encoder, EncoderSpec, make_encoder
 from sklearn_mmfuse.nets._layers import ACTIVATIONS, GroupLinear, MaskReader, uniform_fan_in_
 from sklearn_mmfuse.nets._separable import SumTerm
 
 __all__ = ["GroupMLPs"]
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """A bank of encoders: what they are, and `(group, modality)` of each copy."""
+
+    spec: EncoderSpec
+    readers: list[tuple[int, str]]
 
 
 class GroupMLPs(nn.Module):
@@ -21,12 +32,14 @@ class GroupMLPs(nn.Module):
     `W [x_a, x_b] = W_a x_a + W_b x_b`, so every perceptron that reads a modality shares one wide
     first product with it; the later layers are one batched product over all perceptrons.
 
-    **Shape**: `{name: (B, d) or (E, B, d)}` to `(E, G, B, n_outputs)`.
+    **Shape**: `{name: (B, *sample) or (E, B, *sample)}` to `(E, G, B, n_outputs)`.
 
     Parameters
     ----------
     in_features : mapping of str to int
-        The width of each modality.
+        The width of each modality, of what its encoder returns where it has one.
+    encoders : mapping of str to EncoderSpec, optional
+        What reads the modalities that are no feature vectors: every group has a copy of its own.
     groups : sequence of tuple of str
         The modalities that each perceptron reads; a group may occur several times.
     hidden : sequence of int
@@ -39,7 +52,7 @@ class GroupMLPs(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from sklearn_mmfuse.nets._encoders import GroupMLPs
+    >>> from sklearn_mmfuse.nets._group_mlps import GroupMLPs
     >>> mlps = GroupMLPs(in_features={"a": 3, "v": 5}, groups=[("a",), ("v",), ("a", "v")],
     ...                  hidden=[8], n_outputs=2, n_members=4, activation="relu")
     >>> mlps({"a": torch.zeros(10, 3), "v": torch.zeros(10, 5)}).shape
@@ -55,6 +68,7 @@ class GroupMLPs(nn.Module):
         n_outputs: int,
         n_members: int,
         activation: str,
+        encoders: Mapping[str, EncoderSpec] | None = None,
     ) -> None:
         super().__init__()
         widths = [*hidden, n_outputs]
@@ -69,6 +83,13 @@ class GroupMLPs(nn.Module):
             for name, readers in zip(self._names, self._readers, strict=True)
         )
         self.first_bias = nn.Parameter(torch.zeros(n_members, 1, len(groups), widths[0]))
+        self._slots = self._find_slots(encoders or {})
+        self.banks = nn.ModuleList(
+            make_encoder(
+                slots.spec, n_members=n_members, n_copies=len(slots.readers), activation=activation
+            )
+            for slots in self._slots
+        )
         self.later = nn.ModuleList(
             GroupLinear(
                 n_members=n_members, n_groups=len(groups), in_features=d_in, out_features=d_out
@@ -83,10 +104,29 @@ class GroupMLPs(nn.Module):
         self.register_buffer(f"readers_{position}", torch.tensor(readers), persistent=False)
         return f"readers_{position}"
 
+    def _find_slots(self, encoders: Mapping[str, EncoderSpec]) -> list[_Slots]:
+        """Return, for each bank, which group reads which modality through a copy.
+
+        Modalities whose encoders are alike share a bank, but for a user's modules: those might
+        see that one sequence is padded to the length of another.
+        """
+        slots: dict[tuple[EncoderSpec, str], _Slots] = {}
+        for position, group in enumerate(self.groups):
+            for name in group:
+                spec = encoders.get(name)
+                if spec is not None and spec.is_bank:
+                    key = (spec, name if callable(spec.kind) else "")
+                    slots.setdefault(key, _Slots(spec, [])).readers.append((position, name))
+        return list(slots.values())
+
     @property
     def n_mask_units(self) -> int:
         """Hidden units per member and row."""
-        return len(self.groups) * sum(layer.weight.shape[2] for layer in self._later_layers())
+        hidden = len(self.groups) * sum(layer.weight.shape[2] for layer in self._later_layers())
+        return hidden + sum(len(slots.readers) * slots.spec.width for slots in self._slots)
+
+    def _banks(self) -> list[Encoder]:
+        return [bank for bank in self.banks if isinstance(bank, Encoder)]
 
     def _later_layers(self) -> list[GroupLinear]:
         return [layer for layer in self.later if isinstance(layer, GroupLinear)]
@@ -101,8 +141,16 @@ class GroupMLPs(nn.Module):
             name: iter(weight.data.unflatten(2, (-1, n_hidden)).unbind(2))
             for name, weight in zip(self._names, self.first, strict=True)
         }
+        encoders = {
+            slot: (bank, copy)
+            for bank, slots in zip(self._banks(), self._slots, strict=True)
+            for copy, slot in enumerate(slots.readers)
+        }
         for position, (group, fan_in) in enumerate(zip(self.groups, self._fan_in, strict=True)):
             for name in group:
+                if (position, name) in encoders:
+                    bank, copy = encoders[position, name]
+                    bank.reset_copy(copy, generators)
                 uniform_fan_in_(next(blocks[name]), fan_in, generators)
             for layer in self._later_layers():
                 weight = layer.weight.data[:, position]
@@ -125,7 +173,7 @@ class GroupMLPs(nn.Module):
         """Return what the last layer reads, `(E, G, B, H)`; without hidden layers the outputs."""
         drop = drop or MaskReader(None)
         # Made contiguous: every later elementwise step is several times faster for it.
-        hidden = self._first_layer(x).transpose(1, 2).contiguous()
+        hidden = self._first_layer(x, drop).transpose(1, 2).contiguous()
         shape = hidden.shape[:2]
         hidden = hidden.flatten(0, 1)
         for position, layer in enumerate(self.later):
@@ -141,27 +189,55 @@ class GroupMLPs(nn.Module):
         out: Tensor = self.later[-1](embedded.flatten(0, 1))
         return out.unflatten(0, embedded.shape[:2])
 
-    def _first_layer(self, x: Mapping[str, Tensor]) -> Tensor:
+    def _first_layer(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
         """Return the first products of all groups, `(E, B, G, H)`."""
         n_members, _, n_groups, n_hidden = self.first_bias.shape
-        n_rows = x[self._names[0]].shape[-2]
-        total = self.first_bias.expand(n_members, n_rows, n_groups, n_hidden).clone()
-        for _, readers, product in self._products(x):
+        total = None
+        for _, readers, product in self._products(x, drop):
+            if total is None:
+                shape = (n_members, product.shape[1], n_groups, n_hidden)
+                total = self.first_bias.expand(shape).clone()
             total.index_add_(2, readers, product)
+        assert total is not None
         return total
 
-    def _products(self, x: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    def _products(
+        self, x: Mapping[str, Tensor], drop: MaskReader
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Yield each modality, the groups that read it and their products, `(E, B, R, H)`."""
         n_members, n_hidden = len(self.first_bias), self.first_bias.shape[3]
+        encoded = self._encode(x, drop) if self._slots else {}
         for name, weight, readers in zip(self._names, self.first, self._readers, strict=True):
-            rows = x[name] if x[name].dim() == 3 else x[name].expand(n_members, -1, -1)
-            product = torch.bmm(rows, weight).unflatten(2, (-1, n_hidden))
+            if name in encoded:  # by a copy for each reader
+                rows = torch.stack(encoded[name], dim=1)
+                apart = weight.unflatten(2, (-1, n_hidden)).transpose(1, 2)
+                product = torch.matmul(rows, apart).transpose(1, 2)
+            else:
+                rows = x[name] if x[name].dim() == 3 else x[name].expand(n_members, -1, -1)
+                product = torch.bmm(rows, weight).unflatten(2, (-1, n_hidden))
             yield name, getattr(self, readers), product
+
+    def _encode(self, x: Mapping[str, Tensor], drop: MaskReader) -> dict[str, list[Tensor]]:
+        """Return the encoded modalities, one `(E, B, width)` for each group that reads them."""
+        n_members = len(self.first_bias)
+        encoded: dict[str, list[Tensor]] = {}
+        for bank, slots in zip(self._banks(), self._slots, strict=True):
+            sample_dim, readers = len(slots.spec.shape), slots.readers
+            rows = [
+                x[name] if x[name].dim() > sample_dim + 1 else x[name].unsqueeze(0)
+                for _, name in readers
+            ]
+            stacked = torch.stack(_equally_long(rows, slots.spec), dim=1)
+            stacked = stacked.expand(n_members, *stacked.shape[1:]).flatten(0, 1)
+            features = drop(bank(stacked)).unflatten(0, (n_members, len(readers)))
+            for (_, name), feature in zip(readers, features.unbind(1), strict=True):
+                encoded.setdefault(name, []).append(feature)
+        return encoded
 
     def separate(self, x: Mapping[str, Tensor], terms: Sequence[Term]) -> list[SumTerm]:
         """Return perceptron g as the function `terms[g]` of its modalities' first products."""
         features: list[dict[str, Tensor]] = [{} for _ in self.groups]
-        for name, readers, product in self._products(x):
+        for name, readers, product in self._products(x, MaskReader(None)):
             for group, part in zip(readers.tolist(), product.unbind(2), strict=True):
                 features[group][name] = part
         return [
@@ -174,3 +250,11 @@ class GroupMLPs(nn.Module):
             )
             for g, term in enumerate(terms)
         ]
+
+
+def _equally_long(rows: Sequence[Tensor], spec: EncoderSpec) -> list[Tensor]:
+    """Pad sequences of several modalities, `(E, B, T, d)`, to the longest."""
+    if len(spec.shape) != 2:
+        return list(rows)
+    n_steps = max(row.shape[2] for row in rows)
+    return [F.pad(row, (0, 0, 0, n_steps - row.shape[2]), value=torch.nan) for row in rows]
