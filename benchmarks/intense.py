@@ -1,0 +1,264 @@
+"""InTense and MNL beside their paper: relevance scores where the truth is known.
+
+1. SynthGene (figure 3): ten letter sequences, 10,000 rows, motifs in M2, M4 and M7 with
+   probabilities 0.2, 0.3 and 0.5. MNL's relevance per modality, and the test accuracy of a model of
+   that modality alone.
+2. SynthGene-Tri (figures 4 and 7): the class is the exclusive or of motifs in M1 and M2. Relevance
+   of all seven terms with each normalization; test accuracy, and that of the best possible rule.
+3. Functions with known terms: the share of relevance on terms that are not there, up to order 3.
+4. Handwritten digits, top and bottom half as two images, ten classes.
+5. Part 2 with the motifs found already: one feature says whether there is one, another is noise.
+
+Test rows are 2,000 more draws of the same kind (digits: a third of the rows).
+
+    python benchmarks/intense.py [--seeds 5] [--parts 1 2 3 4 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from sklearn_mmfuse import InTenseClassifier, InTenseRegressor
+from sklearn_mmfuse.datasets import (
+    make_additive,
+    make_bimodal,
+    make_synthgene,
+    make_synthgene_tri,
+    make_trimodal,
+)
+
+N_TRAIN, N_TEST = 10_000, 2_000
+GENES = {"encoder": "conv1d", "max_epochs": 60, "n_iter_no_change": 6}
+PAPER_FIGURE_3 = "M7 > M4 > M2 > others, about 0"
+OUT = Path(__file__).parent / "results" / "intense.json"
+
+
+def report(key, values, paper=""):
+    values = np.asarray(values, dtype=float)
+    results = json.loads(OUT.read_text()) if OUT.exists() else {}  # parts may run side by side
+    results[key] = {"mean": values.mean(), "sd": values.std(), "values": values.tolist()}
+    OUT.write_text(json.dumps(results, indent=1) + "\n")
+    each = " ".join(f"{value:.3f}" for value in values)
+    print(f"  {key:<44}{values.mean():.3f} ({values.std():.3f})  [{each}]  {paper}", flush=True)
+
+
+def halves(genes):
+    train, test = np.arange(N_TRAIN), np.arange(N_TRAIN, N_TRAIN + N_TEST)
+    return (genes.data[train], genes.target[train]), (genes.data[test], genes.target[test])
+
+
+def scores_of(model):
+    """Return the relevance scores; a model that learned nothing is a failed seed, and says so."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scores = model.relevance_scores_
+    for warning in caught:
+        print("  WARNING", warning.message)
+    return scores
+
+
+SETTINGS = {
+    "p=1": {"p": 1.0},
+    "p=1, reg_lambda=0.02": {"p": 1.0, "reg_lambda": 0.02},
+    "p=2": {"p": 2.0},
+}
+
+
+def synthgene(n_seeds):
+    print("1. SynthGene: relevance, and accuracy of each modality alone")
+    names = [f"M{i + 1}" for i in range(10)]
+    accuracies = np.array([alone(name, n_seeds) for name in names]).T
+    informative = [names.index(name) for name in ("M7", "M4", "M2")]
+    others = [i for i in range(10) if i not in informative]
+    for setting, params in SETTINGS.items():
+        found, accuracy = [], []
+        for seed in range(n_seeds):
+            train, test = halves(make_synthgene(N_TRAIN + N_TEST, random_state=seed))
+            start = time.perf_counter()
+            model = InTenseClassifier(max_order=1, random_state=seed, **GENES, **params)
+            found.append(scores_of(model.fit(*train))[names].to_numpy())
+            accuracy.append(model.score(*test))
+            took = time.perf_counter() - start
+            print(f"    seed {seed}, {setting}: {np.round(found[-1], 3)} {took:.0f} s", flush=True)
+        for i, name in enumerate(names):
+            report(f"SynthGene, {setting}: relevance of {name}", [s[i] for s in found])
+        ranked = [np.all(np.diff([*s[informative], s[others].max()]) < 0) for s in found]
+        r = [np.corrcoef(s, a)[0, 1] for s, a in zip(found, accuracies, strict=True)]
+        report(f"SynthGene, {setting}: ranked as it should", ranked, PAPER_FIGURE_3)
+        report(f"SynthGene, {setting}: r(relevance, accuracy)", r, "aim >= 0.95")
+        irrelevant = [s[others].sum() / s.sum() for s in found]
+        report(f"SynthGene, {setting}: share of irrelevant", irrelevant, "aim <= 0.05")
+        report(f"SynthGene, {setting}: accuracy", accuracy)
+
+
+def alone(name, n_seeds):
+    """Return the test accuracies of models of one modality, of an earlier run if there was one."""
+    key = f"SynthGene, {name} alone: accuracy"
+    results = json.loads(OUT.read_text()) if OUT.exists() else {}
+    if len(results.get(key, {}).get("values", [])) != n_seeds:
+        accuracy = []
+        for seed in range(n_seeds):
+            train, test = halves(make_synthgene(N_TRAIN + N_TEST, random_state=seed))
+            model = InTenseClassifier(
+                modalities=[name], max_order=1, random_state=seed, n_bootstrap=0, **GENES
+            )
+            accuracy.append(model.fit(*train).score(*test))
+        report(key, accuracy)
+        results = json.loads(OUT.read_text())
+    return results[key]["values"]
+
+
+def synthgene_tri(n_seeds, normalizations=("iterbn", "vbn", None)):
+    print("2. SynthGene-Tri: relevance of every term")
+    for motifs in ("presence", "which"):
+        for normalization in normalizations if motifs == "presence" else ("iterbn",):
+            shares, accuracy, ceiling = [], [], []
+            for seed in range(n_seeds):
+                genes = make_synthgene_tri(N_TRAIN + N_TEST, motifs=motifs, random_state=seed)
+                train, test = halves(genes)
+                start = time.perf_counter()
+                model = InTenseClassifier(
+                    max_order=3, normalization=normalization, random_state=seed, **GENES
+                ).fit(*train)
+                shares.append(scores_of(model))
+                accuracy.append(model.score(*test))
+                best = genes.contributions.sum()[N_TRAIN:, 0] > 0.5
+                ceiling.append((best == test[1]).mean())
+                took = time.perf_counter() - start
+                print(f"    seed {seed}: {accuracy[-1]:.3f}, {took:.0f} s", flush=True)
+            key = f"Tri, {motifs}, {normalization}"
+            for term in shares[0].index:
+                report(f"{key}: {term}", [s[term] for s in shares])
+            report(f"{key}: accuracy", accuracy)
+            report(f"{key}: best possible accuracy", ceiling)
+
+
+def motifs_as_features(n_seeds):
+    print("5. SynthGene-Tri when the motif is a feature: relevance of every term")
+    for normalization in ("iterbn", "vbn", None):
+        shares, accuracy = [], []
+        for seed in range(n_seeds):
+            genes = make_synthgene_tri(4000 + N_TEST, random_state=seed)
+            noise = np.random.default_rng(seed).normal(size=(3, 4000 + N_TEST))
+            X = {
+                name: np.column_stack([genes.insertions[name], other]).astype(float)
+                for (name, other) in zip(genes.data, noise, strict=True)
+            }
+            train, test = (
+                {n: b[rows] for n, b in X.items()} for rows in (slice(4000), slice(4000, None))
+            )
+            model = InTenseClassifier(max_order=3, normalization=normalization, random_state=seed)
+            shares.append(scores_of(model.fit(train, genes.target[:4000])))
+            accuracy.append(model.score(test, genes.target[4000:]))
+        for term in shares[0].index:
+            report(f"Tri, feature, {normalization}: {term}", [s[term] for s in shares])
+        report(f"Tri, feature, {normalization}: accuracy", accuracy)
+
+
+def picture():
+    """Draw part 2 and part 5 from the results."""
+    import matplotlib.pyplot as plt
+
+    results = json.loads(OUT.read_text())
+    terms = ["M1", "M2", "M3", "M1 × M2", "M1 × M3", "M2 × M3", "M1 × M2 × M3"]
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
+    titles = {"presence": "letter sequences (conv1d)", "feature": "the motif is a feature"}
+    looks = {"iterbn": "#2166ac", "vbn": "#92c5de", "None": "#f4a582"}
+    for ax, (data, title) in zip(axes, titles.items(), strict=True):
+        for i, (normalization, color) in enumerate(looks.items()):
+            key = f"Tri, {data}, {normalization}"
+            means = [results[f"{key}: {term}"]["mean"] for term in terms]
+            errors = [results[f"{key}: {term}"]["sd"] for term in terms]
+            accuracy = results[f"{key}: accuracy"]["mean"]
+            label = (
+                f"normalization={normalization if normalization == 'None' else repr(normalization)}"
+            )
+            ax.bar(
+                np.arange(len(terms)) + 0.27 * (i - 1),
+                means,
+                0.25,
+                yerr=errors,
+                color=color,
+                label=f"{label}: accuracy {accuracy:.2f}",
+                error_kw={"elinewidth": 0.8},
+            )
+        ax.set_xticks(np.arange(len(terms)), terms, rotation=25, ha="right")
+        ax.set_title(f"SynthGene-Tri, {title}", fontsize=10)
+        ax.legend(fontsize=8, frameon=False, loc="upper left")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("relevance (mean, s.d. over seeds)")
+    axes[0].set_ylim(0, 1.4)
+    figure.savefig(OUT.with_name("intense_tri.png"), dpi=120)
+
+
+def known_functions(n_seeds):
+    print("3. share of relevance on terms that are not there")
+    truths = {"additive": make_additive, "bimodal": make_bimodal, "trimodal": make_trimodal}
+    for name, make in truths.items():
+        absent, fits = [], []
+        for seed in range(n_seeds):
+            toy = make(N_TRAIN + N_TEST, random_state=seed)
+            train, test = halves(toy)
+            model = InTenseRegressor(max_order=3, random_state=seed).fit(*train)
+            scores, there = scores_of(model), {str(term) for term in toy.contributions.terms}
+            absent.append(scores[[t not in there for t in scores.index]].sum() / scores.sum())
+            fits.append(model.score(*test))
+        report(f"{name}: share of absent terms", absent, "aim <= 0.02")
+        report(f"{name}: R2", fits)
+
+
+def digits(n_seeds):
+    print("4. digits: top and bottom half")
+    images = load_digits()
+    top, bottom = images.images[:, np.newaxis, :4] / 16, images.images[:, np.newaxis, 4:] / 16
+    found, accuracy, alone = [], [], {"top": [], "bottom": []}
+    for seed in range(n_seeds):
+        rows = np.arange(len(top))
+        train, test = train_test_split(
+            rows, test_size=1 / 3, stratify=images.target, random_state=seed
+        )
+        y = images.target
+        model = InTenseClassifier(random_state=seed)
+        model.fit({"top": top[train], "bottom": bottom[train]}, y[train])
+        X_test = {"top": top[test], "bottom": bottom[test]}
+        accuracy.append(model.score(X_test, y[test]))
+        found.append(scores_of(model))
+        for name, block in (("top", top), ("bottom", bottom)):
+            single = InTenseClassifier(modalities=[name], max_order=1, random_state=seed)
+            alone[name].append(
+                single.fit({name: block[train]}, y[train]).score({name: block[test]}, y[test])
+            )
+    report("digits: accuracy", accuracy)
+    for name, values in alone.items():
+        report(f"digits: accuracy of {name} alone", values)
+    for term in found[0].index:
+        report(f"digits: relevance of {term}", [scores[term] for scores in found])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), help="of part 1")
+    parser.add_argument("--parts", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for setting in set(SETTINGS) - set(options.settings):
+        del SETTINGS[setting]
+    parts = (synthgene, synthgene_tri, known_functions, digits, motifs_as_features)
+    for number in options.parts:
+        parts[number - 1](options.seeds)
+    if {2, 5} & set(options.parts):
+        picture()
+
+
+if __name__ == "__main__":
+    main()
