@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-__all__ = ["Term", "interaction_terms"]
+__all__ = ["Term", "check_max_order", "interaction_terms"]
 
 TermKind = Literal["interaction", "unique", "redundant"]
 SEPARATOR = " × "
@@ -86,3 +86,15 @@ def interaction_terms(modalities: Sequence[str], max_order: int) -> tuple[Term, 
         for order in range(1, max_order + 1)
         for subset in combinations(modalities, order)
     )
+
+
+def check_max_order(
+    max_order: int, modalities: Sequence[str], *, what: str = "interactions", advice: str = ""
+) -> None:
+    """Refuse an order of more modalities than there are."""
+    n = len(modalities)
+    if max_order > n:
+        raise ValueError(
+            f"max_order={max_order} asks for {what} of {max_order} modalities, but X has {n} "
+            f"({', '.join(modalities)}); use max_order <= {n}{advice}."
+        )

@@ -17,7 +17,7 @@ from sklearn_mmfuse._training._batches import BatchSampler, Rows
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
 from sklearn_mmfuse._training._net import FusionTrainer
 from sklearn_mmfuse.losses import Objective
-from sklearn_mmfuse.nets import FusionNet, global_generator, rows_at_once
+from sklearn_mmfuse.nets import FusionNet, global_generator, row_slices, rows_at_once
 
 __all__ = [
     "TrainingOptions",
@@ -200,9 +200,7 @@ def _raw(net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None) -> Ten
 def _batches(
     X: Mapping[str, Tensor], present: Tensor | None
 ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-    n, step = len(next(iter(X.values()))), rows_at_once(X)
-    for start in range(0, n, step):
-        rows = slice(start, start + step)
+    for rows in row_slices(X):
         here = None if present is None else present[rows]
         yield {name: x[rows] for name, x in X.items()}, here
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from math import comb
 from typing import Any, ClassVar
 
@@ -14,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_mmfuse._bootstrap import bootstrap_weights
+from sklearn_mmfuse._bootstrap import bootstrap_interval
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, at_least, choice, real_from
-from sklearn_mmfuse._terms import Term, interaction_terms
+from sklearn_mmfuse._terms import Term, check_max_order, interaction_terms
 from sklearn_mmfuse._training import (
     BlockFeatures,
     FusionLayer,
@@ -106,12 +107,8 @@ class _BaseInTense(BaseFusionEstimator):
 
     def _terms_up_to(self, names: list[str]) -> tuple[Term, ...]:
         # With one modality there is nothing to fuse, about which `fit` warns; no error on top.
-        if self.max_order > len(names) and (len(names) > 1 or self.max_order > 2):
-            raise ValueError(
-                f"max_order={self.max_order} asks for interactions of {self.max_order} "
-                f"modalities, but X has {len(names)} ({', '.join(names)}); use max_order <= "
-                f"{len(names)}."
-            )
+        if len(names) > 1 or self.max_order > 2:
+            check_max_order(self.max_order, names)
         n_terms = sum(comb(len(names), k) for k in range(1, self.max_order + 1))
         if n_terms > MAX_TERMS:
             raise ValueError(
@@ -216,7 +213,8 @@ class _BaseInTense(BaseFusionEstimator):
         bias = double.bias + double.free_bias.detach()
         start = features.enter(FusionLayer(double.fusion_weights(), bias))
         weight = rows.weight.unsqueeze(0)
-        fitted = self._refit(features, rows.y, weight, loss, start, max_iter=REFIT_STEPS)
+        refit = partial(fit_fusion_layer, loss=loss, reg_lambda=net.reg_lambda, q=net.q)
+        fitted = refit(features, rows.y, weight, start=start, max_iter=REFIT_STEPS)
         if not fitted.converged:
             warnings.warn(
                 f"The last fit of the fusion layer did not converge in {REFIT_STEPS} steps, so "
@@ -230,34 +228,20 @@ class _BaseInTense(BaseFusionEstimator):
         order = [list(net.terms).index(term) for term in self.terms_]
         shares = _present_shares(net, rows)
         self._beta = self._relevances(features, fitted, weight, shares)[0][order]
-        low = high = np.full(len(order), np.nan)
+        interval = np.full((len(order), 2), np.nan)
         if self.n_bootstrap:
             own = None if groups[0] is None else groups[0][kept]
-            drawn = self._bootstrap(features, rows, loss, fitted, shares, own, len(train), rng)
-            tail = (1 - CONFIDENCE) / 2
-            low, high = np.quantile(drawn[:, order], [tail, 1 - tail], axis=0)
+            scatter = self._bootstrap(features, rows, refit, fitted, shares, own, len(train), rng)
+            interval = scatter[order]
         self.relevance_interval_ = pd.DataFrame(
-            {"low": low, "high": high},
+            interval,
+            columns=["low", "high"],
             index=pd.Index([str(term) for term in self.terms_], name="term"),
         )
         held_out = validation is not None
         watched, of_persons = (validation, groups[1]) if held_out else (train, groups[0])
         assert watched is not None
         self._chance = self._worth(net, loss, train, watched, of_persons, held_out=held_out)
-
-    def _refit(
-        self,
-        features: BlockFeatures,
-        target: torch.Tensor,
-        weight: torch.Tensor,
-        loss: BaseLoss,
-        start: FusionLayer,
-        **how: Any,
-    ) -> FusionLayer:
-        q = 2 * float(self.p) / (float(self.p) + 1)
-        return fit_fusion_layer(
-            features, target, weight, loss, start, reg_lambda=float(self.reg_lambda), q=q, **how
-        )
 
     def _relevances(
         self,
@@ -281,14 +265,14 @@ class _BaseInTense(BaseFusionEstimator):
         self,
         features: BlockFeatures,
         rows: Rows,
-        loss: BaseLoss,
+        refit: Callable[..., FusionLayer],
         fitted: FusionLayer,
         shares: torch.Tensor,
         groups: NDArray[Any] | None,
         n_train: int,
         rng: np.random.RandomState,
     ) -> FloatArray:
-        """Return relevances when the fusion layer is fitted to rows, or persons, drawn anew."""
+        """Return intervals `(T, 2)` of relevances over rows, or persons, drawn anew."""
         n_rows, n_features = features.values.shape
         cost = n_features * self.n_bootstrap * fitted.weights.shape[2]
         n_left = min(n_rows, max(MAX_BOOTSTRAP_VALUES // cost, 100))
@@ -300,20 +284,28 @@ class _BaseInTense(BaseFusionEstimator):
             groups = None if groups is None else groups[kept]
         if groups is not None and len(np.unique(groups)) < 2:
             groups = None
-        drawn = bootstrap_weights(n_left, self.n_bootstrap, groups=groups, random_state=rng)
-        weights = torch.from_numpy(drawn) * weight
-        start = FusionLayer(
-            fitted.weights.expand(self.n_bootstrap, -1, -1),
-            fitted.bias.expand(self.n_bootstrap, -1),
-        )
-        how = {"max_iter": BOOTSTRAP_STEPS, "tol": 1e-3}
-        layers = self._refit(features, target, weights, loss, start, **how)
-        beta = self._relevances(features, layers, weights, shares)
         center = self._relevances(features, fitted, weight.unsqueeze(0), shares)
         # Fewer rows than there are scatter more than those would; persons are as many as before.
         ratio = 1.0 if groups is not None else np.sqrt(n_left / n_train)
-        scattered: FloatArray = np.clip(center + (beta - center) * ratio, 0.0, 1.0)
-        return scattered
+
+        def relevances(drawn: FloatArray) -> FloatArray:
+            weights, count = torch.from_numpy(drawn) * weight, len(drawn)
+            start = FusionLayer(fitted.weights.expand(count, -1, -1), fitted.bias.expand(count, -1))
+            layers = refit(
+                features, target, weights, start=start, max_iter=BOOTSTRAP_STEPS, tol=1e-3
+            )
+            beta = self._relevances(features, layers, weights, shares)
+            scattered: FloatArray = np.clip(center + (beta - center) * ratio, 0.0, 1.0)
+            return scattered
+
+        return bootstrap_interval(
+            relevances,
+            n_left,
+            n_bootstrap=self.n_bootstrap,
+            confidence=CONFIDENCE,
+            groups=groups,
+            random_state=rng,
+        )
 
     def _worth(
         self,

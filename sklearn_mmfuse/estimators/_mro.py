@@ -7,7 +7,7 @@ from math import comb
 from typing import Any, ClassVar
 
 from sklearn_mmfuse._params import POSITIVE_INT, choice
-from sklearn_mmfuse._terms import Term, interaction_terms
+from sklearn_mmfuse._terms import Term, check_max_order, interaction_terms
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
@@ -54,11 +54,7 @@ class _BaseMRO(BaseFusionEstimator):
     def _make_terms(self) -> tuple[Term, ...]:
         names = self.modality_names_
         max_order = len(names) if self.max_order is None else self.max_order
-        if max_order > len(names):
-            raise ValueError(
-                f"max_order={max_order} asks for interactions of {max_order} modalities, but X has "
-                f"{len(names)} ({', '.join(names)}); use max_order <= {len(names)}, or None."
-            )
+        check_max_order(max_order, names, advice=", or None")
         if self.optimization == "single":
             max_order = len(names)
         if self.fusion == "tensor" and self.tensor_dim**max_order > MAX_PRODUCT:

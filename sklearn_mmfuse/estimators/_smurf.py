@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, choice
-from sklearn_mmfuse._terms import SEPARATOR, Term
+from sklearn_mmfuse._terms import SEPARATOR, Term, check_max_order
 from sklearn_mmfuse._training import TrainingResult
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator, contributions_of
 from sklearn_mmfuse.estimators._docs import documents_common
@@ -68,11 +68,7 @@ class _BaseSMURF(BaseFusionEstimator):
                 f"{type(self).__name__} tells apart what is unique to a modality and what another "
                 f"one shares, which needs at least two modalities; X has one, {names[0]!r}."
             )
-        if self.max_order > len(names):
-            raise ValueError(
-                f"max_order={self.max_order} asks for subsets of {self.max_order} modalities, but "
-                f"X has {len(names)} ({', '.join(names)}); use max_order <= {len(names)}."
-            )
+        check_max_order(self.max_order, names, what="subsets")
         n_terms = sum(comb(len(names), k) ** 2 for k in range(1, self.max_order + 1))
         if n_terms > MAX_TERMS:
             raise ValueError(

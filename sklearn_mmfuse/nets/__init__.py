@@ -1,6 +1,6 @@
 """Torch nets: a batch of modalities in, a :class:`FusionOutput` out. One file per method."""
 
-from sklearn_mmfuse.nets._base import FusionNet, rows_at_once
+from sklearn_mmfuse.nets._base import FusionNet, row_slices, rows_at_once
 from sklearn_mmfuse.nets._encoders import ENCODERS, EncoderSpec, global_generator
 from sklearn_mmfuse.nets._intense import InTenseNet
 from sklearn_mmfuse.nets._mro import MRONet, SequentialMRONet, make_mro_net
@@ -18,6 +18,7 @@ __all__ = [
     "SequentialMRONet",
     "global_generator",
     "make_mro_net",
+    "row_slices",
     "rows_at_once",
     "smurf_terms",
 ]

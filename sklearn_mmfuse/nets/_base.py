@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -16,7 +16,7 @@ from sklearn_mmfuse.nets._layers import InputScaling
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import SeparableTerm
 
-__all__ = ["FusionNet", "PopulationRows", "rows_at_once"]
+__all__ = ["FusionNet", "PopulationRows", "row_slices", "rows_at_once"]
 
 MAX_ROWS = 4096
 MAX_VALUES = 2**21  # sequences and images come in fewer rows at once
@@ -26,6 +26,12 @@ def rows_at_once(X: Mapping[str, Tensor]) -> int:
     """Return how many rows to predict at once."""
     per_row = sum(math.prod(x.shape[1:]) for x in X.values() if x.dim() > 2)
     return max(1, min(MAX_ROWS, MAX_VALUES // max(per_row, 1)))
+
+
+def row_slices(X: Mapping[str, Tensor], at_most: int = MAX_ROWS) -> Iterator[slice]:
+    """Yield the rows of X in pieces that fit into memory."""
+    n, step = len(next(iter(X.values()))), max(1, min(rows_at_once(X), at_most))
+    return (slice(start, start + step) for start in range(0, n, step))
 
 
 class PopulationRows(Protocol):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse.nets._base import FusionNet, PopulationRows, rows_at_once
+from sklearn_mmfuse.nets._base import MAX_ROWS, FusionNet, PopulationRows, row_slices
 from sklearn_mmfuse.nets._centering import Products, centering_constants, contract, vbn_scale
 from sklearn_mmfuse.nets._encoders import EncoderSpec
 from sklearn_mmfuse.nets._group_mlps import GroupMLPs
@@ -34,14 +34,14 @@ class _Statistics:
     """What features and products are normalized by.
 
     `mean` and `block_scale`, mean and inverse norm of each modality's features; `factor_scale`, the
-    inverse norm of what enters products; `moments`, by order, the expectations of products;
-    `product_scales`, by order, the inverse norms of centered products, `(E * G, 1, 1)`.
+    inverse norm of what enters products; `constants`, by order, what products are centered by, and
+    `product_scales` their inverse norms afterwards, `(E * G, 1, 1)`.
     """
 
     mean: Tensor
     block_scale: Tensor
     factor_scale: Tensor
-    moments: Sequence[Mapping[Axes, Tensor]]
+    constants: Sequence[Mapping[Axes, Tensor]]
     product_scales: Sequence[Tensor]
 
 
@@ -60,8 +60,8 @@ class _Normalized:
         return self.centered * self.known.block_scale
 
     def by_order(self) -> Iterator[tuple[Sequence[Products], Mapping[Axes, Tensor], Tensor]]:
-        """Yield products, the moments to center them by, and their scale, order by order."""
-        return zip(self.products, self.known.moments, self.known.product_scales, strict=True)
+        """Yield products, the constants to center them by, and their scale, order by order."""
+        return zip(self.products, self.known.constants, self.known.product_scales, strict=True)
 
 
 @dataclass(frozen=True)
@@ -193,14 +193,14 @@ class InTenseNet(FusionNet):
             lead = n_members * len(group)
             self.register_buffer(f"product_scale_{order}", torch.ones(lead, 1, 1))
             for axes in self._centered_axes(order):
-                moment = torch.zeros(lead, *[self.tensor_dim] * len(axes))
-                self.register_buffer(_moment_name(order, axes), moment)
+                constant = torch.zeros(lead, *[self.tensor_dim] * len(axes))
+                self.register_buffer(_constant_name(order, axes), constant)
 
     def _products(self) -> list[tuple[int, list[Term]]]:
         return [(group[0].order, group) for group in self.orders if group[0].order > 1]
 
     def _centered_axes(self, order: int) -> list[Axes]:
-        """Return which moments products of an order are centered by."""
+        """Return over which axes products of an order are centered by constants."""
         every = tuple(range(order))
         if self.normalization == "vbn":
             return [every]
@@ -288,6 +288,12 @@ class InTenseNet(FusionNet):
             padded.append(nn.functional.pad(block, (0, width - own)))
         return torch.stack(padded, dim=1)
 
+    def _represent_in_pieces(
+        self, X: Mapping[str, Tensor], at_most: int = MAX_ROWS
+    ) -> Iterator[Tensor]:
+        for rows in row_slices(X, at_most):
+            yield self._represent({name: x[rows] for name, x in X.items()}, MaskReader(None))
+
     def _normalize(self, represented: Tensor, rows: _RowWeights | None = None) -> _Normalized:
         """Normalize by the statistics of these rows, weighted, or by those of the population."""
         if rows is None:
@@ -307,14 +313,14 @@ class InTenseNet(FusionNet):
             for x in (centered, factor)
         )
         factor = factor * factor_scale
-        moments, scales, products = [], [], []
+        constants, scales, products = [], [], []
         for order, _ in self._products():
             pieces = self._pieces(factor, order, rows.together[order])
             own, scale = self._product_statistics(pieces, complete=rows.complete)
             products.append(pieces)
-            moments.append(own)
+            constants.append(own)
             scales.append(scale)
-        known = _Statistics(mean, block_scale, factor_scale, moments, scales)
+        known = _Statistics(mean, block_scale, factor_scale, constants, scales)
         return _Normalized(centered, factor, products, known)
 
     def _read_blocks(self, normed: _Normalized) -> Tensor:
@@ -327,13 +333,12 @@ class InTenseNet(FusionNet):
                 read = torch.matmul(normed.centered[:, alone], fusion)
                 values.append(read * normed.known.block_scale[:, alone])
                 continue
-            pieces, moments, scale = next(by_order)
-            constants, weight = centering_constants(moments, order), fusion.flatten(0, 1)
-            parts = self._parts(order, normed.factor.shape[2])
+            pieces, constants, scale = next(by_order)
+            weight = fusion.flatten(0, 1)
             read = torch.cat(
                 [
-                    products.read({axes: c[part] for axes, c in constants.items()}, weight[part])
-                    for products, part in zip(pieces, parts, strict=True)
+                    products.read(own, weight[part])
+                    for products, own, part in _piecewise(pieces, constants)
                 ]
             )
             values.append((read * scale).unflatten(0, (self.n_members, len(group))))
@@ -367,18 +372,19 @@ class InTenseNet(FusionNet):
     def _product_statistics(
         self, pieces: Sequence[Products], *, complete: bool
     ) -> tuple[dict[Axes, Tensor], Tensor]:
-        """Return the moments that products are centered by, and their inverse norm afterwards."""
-        moments: dict[Axes, list[Tensor]] = {}
+        """Return what products are centered by, and their inverse norm afterwards."""
+        constants: dict[Axes, list[Tensor]] = {}
         scales = []
         for products in pieces:
             # Factors have mean zero, unless some rows that have one of them lack another.
             found = products.moments(smallest=2 if complete else 1)
             order = len(products.factors)
             used = {axes: found[axes] for axes in self._centered_axes(order) if axes in found}
-            scales.append(products.scale(centering_constants(used, order), found))
-            for axes, moment in used.items():
-                moments.setdefault(axes, []).append(moment)
-        return {axes: torch.cat(own) for axes, own in moments.items()}, torch.cat(scales)
+            own = centering_constants(used, order)
+            scales.append(products.scale(own, found))
+            for axes, constant in own.items():
+                constants.setdefault(axes, []).append(constant)
+        return {axes: torch.cat(own) for axes, own in constants.items()}, torch.cat(scales)
 
     def _pieces(self, factor: Tensor, order: int, weight: Tensor | None = None) -> list[Products]:
         """Return the products of an order, in pieces that fit into memory."""
@@ -406,7 +412,7 @@ class InTenseNet(FusionNet):
             kept["block_scale"],
             kept["factor_scale"],
             [
-                {axes: kept[_moment_name(order, axes)] for axes in self._centered_axes(order)}
+                {axes: kept[_constant_name(order, axes)] for axes in self._centered_axes(order)}
                 for order, _ in self._products()
             ],
             [kept[f"product_scale_{order}"] for order, _ in self._products()],
@@ -430,39 +436,37 @@ class InTenseNet(FusionNet):
         """
         if not self.has_population:
             return
-        pieces = _cut(rows.X, rows_at_once(rows.X))
-        represented = torch.cat([self._represent(x, MaskReader(None)) for x in pieces], dim=2)
+        represented = torch.cat(list(self._represent_in_pieces(rows.X)), dim=2)
         weights = self._row_weights(represented, rows.present, rows.weight)
         found = self._normalize(represented, weights).known
         kept = dict(self.named_buffers())
         for key in ("mean", "block_scale", "factor_scale"):
             kept[key].copy_(getattr(found, key))
-        for (order, _), moments, scale in zip(
-            self._products(), found.moments, found.product_scales, strict=True
+        for (order, _), constants, scale in zip(
+            self._products(), found.constants, found.product_scales, strict=True
         ):
             kept[f"product_scale_{order}"].copy_(scale)
             for axes in self._centered_axes(order):
-                buffer = kept[_moment_name(order, axes)]
-                buffer.copy_(moments[axes]) if axes in moments else buffer.zero_()
+                buffer = kept[_constant_name(order, axes)]
+                buffer.copy_(constants[axes]) if axes in constants else buffer.zero_()
 
     # The fusion layer, for who refits or explains it ---------------------------------------------
 
     @torch.no_grad()
     def fusion_features(self, rows: PopulationRows) -> Tensor:
         """Return all normalized blocks side by side, `(E, n, F)`; zero where they are absent."""
-        pieces, step = [], max(1, min(rows_at_once(rows.X), MAX_VALUES // sum(self.block_sizes)))
-        for X in _cut(rows.X, step):
-            normed = self._normalize(self._represent(X, MaskReader(None)))
+        pieces = []
+        for represented in self._represent_in_pieces(rows.X, MAX_VALUES // sum(self.block_sizes)):
+            normed = self._normalize(represented)
             by_order, blocks = normed.by_order(), []
             for group in self.orders:
                 order = group[0].order
                 if order == 1:
                     blocks.append(normed.blocks[:, self._alone(group)])
                     continue
-                products, moments, scale = next(by_order)
-                constants = centering_constants(moments, order)
-                psi = Products([torch.cat(slots) for slots in _slots(products)])
-                blocks.append((psi.centered(constants) * scale).unflatten(0, (-1, len(group))))
+                products, constants, scale = next(by_order)
+                psi = torch.cat([p.centered(own) for p, own, _ in _piecewise(products, constants)])
+                blocks.append((psi * scale).unflatten(0, (-1, len(group))))
             pieces.append(torch.cat([block.transpose(1, 2).flatten(2) for block in blocks], 2))
         features = torch.cat(pieces, dim=1)
         if rows.present is None:
@@ -518,40 +522,36 @@ class InTenseNet(FusionNet):
             if order == 1:
                 yield from fusion.unbind(1)
                 continue
-            _, moments, scale = next(by_order)
-            whole = _with_ones(fusion.flatten(0, 1), centering_constants(moments, order), order)
+            _, constants, scale = next(by_order)
+            whole = _with_ones(fusion.flatten(0, 1), constants, [self.tensor_dim] * order)
             yield from (whole * scale).unflatten(0, (self.n_members, len(group))).unbind(1)
 
 
-def _with_ones(weight: Tensor, constants: Mapping[Axes, Tensor], order: int) -> Tensor:
+def _with_ones(weight: Tensor, constants: Mapping[Axes, Tensor], sizes: Sequence[int]) -> Tensor:
     """Return the weights `(N, (D + 1) ** k, C)` of the outer product of factors with a 1 appended.
 
     Index D of an axis is its 1: there the axis is constant.
     """
-    n, n_components, n_outputs = weight.shape
-    dim = round(n_components ** (1 / order))
-    whole = weight.new_zeros(n, *[dim + 1] * order, n_outputs)
-    every = tuple(range(order))
-    for axes, constant in [((), None), *constants.items()]:
-        kept = [axis for axis in every if axis not in axes]
-        part = weight.unflatten(1, [dim] * order)
-        if constant is not None:
-            part = contract(part, every, constant, axes)
-        index = tuple(slice(0, dim) if axis in kept else dim for axis in every)
+    every = tuple(range(len(sizes)))
+    apart = weight.unflatten(1, sizes)
+    whole = weight.new_zeros(len(weight), *[size + 1 for size in sizes], weight.shape[2])
+    for axes in [(), *constants]:
+        part = contract(apart, every, constants[axes], axes) if axes else apart
+        index = [size if i in axes else slice(0, size) for i, size in enumerate(sizes)]
         whole[(slice(None), *index)] += part
-    return whole.flatten(1, order)
+    return whole.flatten(1, len(sizes))
 
 
-def _moment_name(order: int, axes: Axes) -> str:
-    return f"moment_{order}_{''.join(map(str, axes))}"
+def _constant_name(order: int, axes: Axes) -> str:
+    return f"constant_{order}_{''.join(map(str, axes))}"
 
 
-def _slots(pieces: Sequence[Products]) -> Iterator[tuple[Tensor, ...]]:
-    """Yield, factor by factor, those of all pieces."""
-    return zip(*(products.factors for products in pieces), strict=True)
-
-
-def _cut(X: Mapping[str, Tensor], step: int) -> Iterator[dict[str, Tensor]]:
-    n = len(next(iter(X.values())))
-    for start in range(0, n, step):
-        yield {name: x[start : start + step] for name, x in X.items()}
+def _piecewise(
+    pieces: Sequence[Products], constants: Mapping[Axes, Tensor]
+) -> Iterator[tuple[Products, Mapping[Axes, Tensor], slice]]:
+    """Yield pieces of products, the constants of each, and where it stands among all."""
+    start = 0
+    for products in pieces:
+        part = slice(start, start + len(products.factors[0]))
+        yield products, {axes: constant[part] for axes, constant in constants.items()}, part
+        start = part.stop

@@ -114,12 +114,12 @@ def test_theorem_2_on_the_training_rows_of_a_net():
     net.set_population(rows)
     normed = net._normalize(net._represent(rows.X, _no_mask()))
     a, t, v = normed.factor[0]
-    pair = normed.known.moments[1]
+    constants = normed.known.constants[1]
     share = (rows.weight / rows.weight.sum()).unsqueeze(1)
     # Given the factor of one modality, the triple's coefficient is the product of the other two,
     # centered; given two, it is the third; given none, the whole.
     for axes, (one, other) in {(0, 1): (a, t), (0, 2): (a, v), (1, 2): (t, v)}.items():
-        coefficient = torch.einsum("bi,bj->bij", one, other) - pair[axes][0]
+        coefficient = torch.einsum("bi,bj->bij", one, other) + constants[axes][0]
         assert (share.unsqueeze(2) * coefficient).sum(0).abs().max() < 1e-13
     for block in (a, t, v):
         assert (share * block).sum(0).abs().max() < 1e-13
@@ -216,7 +216,7 @@ def test_chosen_interactions_and_large_populations(monkeypatch):
     net.set_population(rows)
     expected = net(rows.X).values
     monkeypatch.setattr("sklearn_mmfuse.nets._intense.MAX_VALUES", 1)  # one product at a time
-    monkeypatch.setattr("sklearn_mmfuse.nets._intense.rows_at_once", lambda X: 7)
+    monkeypatch.setattr("sklearn_mmfuse.nets._base.MAX_ROWS", 7)
     again = make_net(terms=terms, members=2).eval()
     again.set_population(rows)
     torch.testing.assert_close(again(rows.X).values, expected)
