@@ -2,11 +2,14 @@
 
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse._routing_coefficients import RoutingCoefficients
 from sklearn_mmfuse.estimators import (
     InTenseClassifier,
     InTenseRegressor,
     MROClassifier,
     MRORegressor,
+    RoutingClassifier,
+    RoutingRegressor,
     SMURFClassifier,
     SMURFRegressor,
 )
@@ -20,6 +23,9 @@ __all__ = [
     "MRORegressor",
     "ModalityColumnTransformer",
     "MultimodalData",
+    "RoutingClassifier",
+    "RoutingCoefficients",
+    "RoutingRegressor",
     "SMURFClassifier",
     "SMURFRegressor",
 ]

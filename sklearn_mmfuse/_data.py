@@ -375,13 +375,38 @@ def _dense(block: Block) -> NDArray[Any]:
     return np.asarray(block)
 
 
+def pad_steps(blocks: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return sequences `(n, T, d)` of different blocks, padded (NaN) to the longest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfuse._data import pad_steps
+    >>> [block.shape for block in pad_steps([np.zeros((2, 5, 3)), np.zeros((4, 7, 3))])]
+    [(2, 7, 3), (4, 7, 3)]
+    """
+    n_steps = {block.shape[1] for block in blocks if block.ndim == 3}
+    if len(n_steps) < 2:
+        return list(blocks)
+    return [
+        np.pad(
+            block.astype(np.result_type(block, np.float32), copy=False),
+            [(0, 0), (0, max(n_steps) - block.shape[1]), (0, 0)],
+            constant_values=np.nan,
+        )
+        if block.ndim == 3
+        else block
+        for block in blocks
+    ]
+
+
 def _concat(name: str, blocks: list[Block]) -> Block:
     try:
         if all(sparse.issparse(block) for block in blocks):
             return sparse.vstack(blocks, format="csr")
         if all(hasattr(block, "detach") for block in blocks):
             return sys.modules["torch"].cat(blocks)
-        return np.concatenate([_dense(block) for block in blocks])
+        return np.concatenate(pad_steps([_dense(block) for block in blocks]))
     except (ValueError, RuntimeError) as error:
         shapes = ", ".join(str(tuple(block.shape)) for block in blocks)
         raise ValueError(f"Parts of modality {name!r} do not fit together: {shapes}.") from error

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from sklearn_mmfuse import _decomposition_exports as exports
-from sklearn_mmfuse._bootstrap import bootstrap_interval, check_confidence
+from sklearn_mmfuse._intervals import bootstrap_interval, check_confidence
 from sklearn_mmfuse._links import LINKS
 from sklearn_mmfuse._terms import SEPARATOR, Term
 
@@ -34,7 +34,7 @@ class Decomposition:
 
     `values.sum(axis=1) + bias` is the raw prediction: the prediction itself in regression (in the
     units of `y`), the log-odds of the second class in binary and one logit per class in multiclass
-    classification.
+    classification, the log-odds of every label with several labels.
 
     `parts["audio × text"]` are the contributions of one term, `(n_samples, n_outputs)`;
     `parts[rows]` is the decomposition of some rows.
@@ -48,10 +48,10 @@ class Decomposition:
         models.
     terms : sequence of Term
         The addends; `str(term)` is `"audio × text"`.
-    link : {"identity", "logit", "softmax"}
+    link : {"identity", "logit", "sigmoid", "softmax"}
         What turns the raw prediction into the reported one.
     outputs : sequence of str
-        One name per raw output: the classes, or the target.
+        One name per raw output: the classes, the labels, or the target.
     standard_errors : ndarray of shape (n_samples, n_terms, n_outputs), optional
         Of the values, where these were estimated.
     confidence : float, default=0.95

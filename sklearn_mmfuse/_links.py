@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-__all__ = ["LINKS", "IdentityLink", "Link", "LogitLink", "SoftmaxLink"]
+__all__ = ["LINKS", "IdentityLink", "Link", "LogitLink", "SigmoidLink", "SoftmaxLink"]
 
 Array = NDArray[np.floating]
 
@@ -44,6 +44,16 @@ class LogitLink:
         return np.column_stack([1.0 - positive, positive])
 
 
+class SigmoidLink:
+    """One logit per label, of which a sample may have several."""
+
+    name = "sigmoid"
+
+    def inverse(self, raw: Array) -> Array:
+        """Return the probability of each label, `(n, C)` to `(n, C)`."""
+        return expit(raw)
+
+
 class SoftmaxLink:
     """One logit per class."""
 
@@ -54,4 +64,6 @@ class SoftmaxLink:
         return softmax(raw, axis=1)
 
 
-LINKS: dict[str, Link] = {link.name: link for link in (IdentityLink(), LogitLink(), SoftmaxLink())}
+LINKS: dict[str, Link] = {
+    link.name: link for link in (IdentityLink(), LogitLink(), SigmoidLink(), SoftmaxLink())
+}

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 from typing import Literal
 
-__all__ = ["Term", "check_max_order", "interaction_terms"]
+__all__ = ["Term", "check_max_order", "interaction_terms", "subset_terms"]
 
 TermKind = Literal["interaction", "unique", "redundant"]
 SEPARATOR = " × "
+
+# Of terms with a net each: all subsets of nine modalities are 511.
+MAX_TERMS = 512
 
 
 @dataclass(frozen=True, order=True, init=False)
@@ -98,3 +102,28 @@ def check_max_order(
             f"max_order={max_order} asks for {what} of {max_order} modalities, but X has {n} "
             f"({', '.join(modalities)}); use max_order <= {n}{advice}."
         )
+
+
+def subset_terms(modalities: Sequence[str], max_order: int | None) -> tuple[Term, ...]:
+    """Return a term per subset of up to `max_order` modalities, of all when it is None.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer modalities than `max_order`, or too many subsets.
+
+    Examples
+    --------
+    >>> from sklearn_mmfuse._terms import subset_terms
+    >>> [str(term) for term in subset_terms(["a", "v"], None)]
+    ['a', 'v', 'a × v']
+    """
+    order = len(modalities) if max_order is None else max_order
+    check_max_order(order, modalities, advice=", or None")
+    n_terms = sum(comb(len(modalities), size) for size in range(1, order + 1))
+    if n_terms > MAX_TERMS:
+        raise ValueError(
+            f"{len(modalities)} modalities have {n_terms} subsets of up to {order}, a net each, "
+            f"more than {MAX_TERMS}; use a smaller max_order, e.g. max_order=2."
+        )
+    return interaction_terms(modalities, order)

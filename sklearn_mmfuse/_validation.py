@@ -27,7 +27,7 @@ from sklearn_mmfuse._columns import (
 )
 from sklearn_mmfuse._data import MultimodalData
 
-__all__ = ["check_groups", "check_modalities", "to_dense"]
+__all__ = ["check_modalities", "to_dense"]
 
 FloatArray = NDArray[np.floating[Any]]
 Blocks = dict[str, FloatArray]
@@ -80,21 +80,6 @@ def check_modalities(
         else:
             _check_shapes(estimator, blocks)
         return blocks
-
-
-def check_groups(groups: Any, n_samples: int) -> NDArray[Any] | None:
-    """Return `groups` as a 1-D array with one entry per sample, or None."""
-    if groups is None:
-        return None
-    array = np.asarray(groups.detach().cpu() if hasattr(groups, "detach") else groups)
-    if array.shape != (n_samples,):
-        raise ValueError(
-            f"groups must hold one entry for each of the {n_samples} samples, got shape "
-            f"{array.shape}."
-        )
-    if pd.isna(array).any():
-        raise ValueError("groups has missing entries; give every sample its group.")
-    return array
 
 
 # Which modalities X has --------------------------------------------------------------------------

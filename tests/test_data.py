@@ -285,10 +285,18 @@ def test_concat_tells_what_does_not_fit():
         MultimodalData.concat([])
     with pytest.raises(ValueError, match="Modalities differ"):
         MultimodalData.concat([data, data.drop("text")])
-    with pytest.raises(ValueError, match=r"'audio' do not fit together: \(1, 2, 3\), \(1, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"'audio' do not fit together: \(1, 2, 3\), \(1, 4, 2\)"):
         MultimodalData.concat(
-            [MultimodalData(audio=np.ones((1, 2, 3))), MultimodalData(audio=np.ones((1, 4, 3)))]
+            [MultimodalData(audio=np.ones((1, 2, 3))), MultimodalData(audio=np.ones((1, 4, 2)))]
         )
+
+
+def test_concat_pads_sequences_to_the_longest():
+    short, long = (MultimodalData(audio=np.ones((2, n, 3), dtype=np.float32)) for n in (2, 4))
+    both = MultimodalData.concat([short, long])["audio"]
+    assert both.dtype == np.float32
+    np.testing.assert_array_equal(np.isnan(both).all(axis=2).sum(axis=1), [2, 2, 0, 0])
+    np.testing.assert_array_equal(both[:2, :2], 1)
 
 
 def test_repr_names_shapes_and_types():

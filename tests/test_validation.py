@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skorch.helper import SliceDict
 
 from sklearn_mmfuse import MultimodalData
-from sklearn_mmfuse._validation import check_groups, check_modalities
+from sklearn_mmfuse._validation import check_modalities
 
 N = 12
 rng = np.random.default_rng(0)
@@ -340,24 +340,6 @@ def test_mask_fills_in_what_a_later_x_leaves_out():
         read_again(estimator, {"pose": TEXT}, missing="mask")
     with pytest.raises(ValueError, match="Modality 'audio' is None, but fit needs rows"):
         read({"text": TEXT, "audio": None}, missing="mask")
-
-
-# Groups ------------------------------------------------------------------------------------------
-
-
-def test_groups_are_one_per_sample():
-    assert check_groups(None, 3) is None
-    for groups in ([1, 2, 2], ["a", "b", "a"], pd.Series(["a", "b", "a"]), torch.tensor([1, 2, 3])):
-        array = check_groups(groups, 3)
-        assert isinstance(array, np.ndarray)
-        assert array.tolist() == (groups.tolist() if hasattr(groups, "tolist") else groups)
-    with pytest.raises(ValueError, match=r"each of the 3 samples, got shape \(2,\)"):
-        check_groups([1, 2], 3)
-    with pytest.raises(ValueError, match=r"got shape \(3, 1\)"):
-        check_groups([[1], [2], [3]], 3)
-    for groups in ([1.0, np.nan, 2.0], ["a", None, "b"]):
-        with pytest.raises(ValueError, match="groups has missing entries"):
-            check_groups(groups, 3)
 
 
 # Inside scikit-learn -----------------------------------------------------------------------------

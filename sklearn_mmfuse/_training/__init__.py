@@ -8,6 +8,7 @@ from sklearn_mmfuse._training._fit import (
     fit_network,
     predict_network,
     resolve_device,
+    run_network,
 )
 from sklearn_mmfuse._training._fusion_layer import BlockFeatures, FusionLayer, fit_fusion_layer
 from sklearn_mmfuse._training._net import DivergedError
@@ -25,5 +26,6 @@ __all__ = [
     "fit_network",
     "predict_network",
     "resolve_device",
+    "run_network",
     "validation_split",
 ]

@@ -17,7 +17,7 @@ from sklearn_mmfuse._training._batches import BatchSampler, Rows
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
 from sklearn_mmfuse._training._net import FusionTrainer
 from sklearn_mmfuse.losses import Objective
-from sklearn_mmfuse.nets import FusionNet, global_generator, row_slices, rows_at_once
+from sklearn_mmfuse.nets import FusionNet, FusionOutput, global_generator, row_slices, rows_at_once
 
 __all__ = [
     "TrainingOptions",
@@ -26,6 +26,7 @@ __all__ = [
     "fit_network",
     "predict_network",
     "resolve_device",
+    "run_network",
 ]
 
 
@@ -193,14 +194,14 @@ def _leave_rest(trained: FusionNet, rows: Rows) -> Rows:
 
 @torch.no_grad()
 def _raw(net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None) -> Tensor:
-    outputs = [net(batch, None, here).raw for batch, here in _batches(X, present)]
+    outputs = [net(batch, None, here).raw for batch, here in _batches(net, X, present)]
     return torch.cat(outputs, dim=1)
 
 
 def _batches(
-    X: Mapping[str, Tensor], present: Tensor | None
+    net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None
 ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-    for rows in row_slices(X):
+    for rows in row_slices(X, net.max_rows):
         here = None if present is None else present[rows]
         yield {name: x[rows] for name, x in X.items()}, here
 
@@ -238,7 +239,7 @@ def _fit_part(
         ),
         None
         if validation is None
-        else BatchSampler(validation, batch_size=rows_at_once(validation.X)),
+        else BatchSampler(validation, batch_size=min(rows_at_once(validation.X), part.max_rows)),
     )
     trainer.initialize()
     trainer.notify("on_train_begin", X=None, y=None)
@@ -287,10 +288,10 @@ def _epochs(trainer: FusionTrainer, done: int) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def predict_network(
+def run_network(
     net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None = None
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the terms `(E, n, T, C)`, in the order of `net.terms`, and the bias `(E, C)`.
+) -> Iterator[FusionOutput]:
+    """Yield the outputs of a trained net, piece by piece.
 
     Computed in float64 whatever the net was trained in: a float32 product depends on how many rows
     are multiplied at once, and a prediction must not. `present` `(n, M)` has zeros where a row
@@ -299,10 +300,19 @@ def predict_network(
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     state = {key: t.double() if t.is_floating_point() else t for key, t in tensors.items()}
     device = net.bias.device  # a net still in training, which callbacks score, may be on a GPU
-    outputs = []
-    for batch, here in _batches(X, present):
+    for batch, here in _batches(net, X, present):
         inputs = {name: x.to(device).double() for name, x in batch.items()}
         here = None if here is None else here.to(device).double()
-        outputs.append(functional_call(net, state, (inputs, None, here)))
+        yield functional_call(net, state, (inputs, None, here))
+
+
+def predict_network(
+    net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None = None
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the terms `(E, n, T, C)`, in the order of `net.terms`, and the bias `(E, C)`.
+
+    `present` `(n, M)` is as for :func:`run_network`.
+    """
+    outputs = list(run_network(net, X, present))
     values = torch.cat([output.values for output in outputs], dim=2).transpose(1, 2)
     return values.cpu().numpy(), outputs[0].bias.cpu().numpy()

@@ -38,12 +38,12 @@ def validation_split(
         an iterable of `(train, validation)` pairs, whose first split is taken.
     X : object
         Handed to the splitter.
-    y : ndarray of shape (n,)
-        Targets; class numbers in classification.
+    y : ndarray of shape (n,) or (n, n_labels)
+        Targets; class numbers, or zeros and ones of labels, in classification.
     groups : ndarray of shape (n,) or None
         The person, or whatever else must not be on both sides.
     classification : bool
-        Stratify by `y`.
+        Stratify by `y`, unless it has several columns.
     random_state : RandomState
         Draws the split.
 
@@ -82,7 +82,7 @@ def _own_splits(
     n_splits = int(np.clip(round(1.0 / fraction), 2, n_units))
     options = {"n_splits": n_splits, "shuffle": True, "random_state": random_state}
     # A class with fewer rows than splits cannot be stratified.
-    stratify = classification and np.unique(y, return_counts=True)[1].min() >= n_splits
+    stratify = classification and y.ndim == 1 and _smallest_class(y) >= n_splits
     if groups is None:
         splitter = StratifiedKFold(**options) if stratify else KFold(**options)
     else:
@@ -90,13 +90,22 @@ def _own_splits(
     yield from splitter.split(np.zeros(len(y)), y, groups)
 
 
+def _smallest_class(y: NDArray[np.generic]) -> int:
+    return int(np.unique(y, return_counts=True)[1].min())
+
+
+def _count_classes(y: NDArray[np.generic]) -> int:
+    """Return how many classes there are, over all columns."""
+    return sum(len(np.unique(column)) for column in np.atleast_2d(y.T))
+
+
 def _first_complete(splits: Iterable[Split], y: NDArray[np.generic], classification: bool) -> Split:
     """Return the first split whose training rows hold every class, else the first."""
     first: Split | None = None
-    n_classes = len(np.unique(y)) if classification else 0
+    n_classes = _count_classes(y) if classification else 0
     for train, validation in splits:
         train, validation = np.asarray(train, dtype=np.intp), np.asarray(validation, dtype=np.intp)
-        if not classification or len(np.unique(y[train])) == n_classes:
+        if not classification or _count_classes(y[train]) == n_classes:
             return train, validation
         first = first or (train, validation)
     if first is None:

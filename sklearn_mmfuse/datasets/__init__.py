@@ -9,6 +9,7 @@ from sklearn_mmfuse.datasets._interactions import (
     make_redundant_interactions,
     make_trimodal,
 )
+from sklearn_mmfuse.datasets._switching import make_switching
 from sklearn_mmfuse.datasets._synthgene import make_synthgene, make_synthgene_tri
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "make_bimodal",
     "make_redundant",
     "make_redundant_interactions",
+    "make_switching",
     "make_synthgene",
     "make_synthgene_tri",
     "make_trimodal",

@@ -2,6 +2,7 @@
 
 from sklearn_mmfuse.estimators._intense import InTenseClassifier, InTenseRegressor
 from sklearn_mmfuse.estimators._mro import MROClassifier, MRORegressor
+from sklearn_mmfuse.estimators._routing import RoutingClassifier, RoutingRegressor
 from sklearn_mmfuse.estimators._smurf import SMURFClassifier, SMURFRegressor
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "InTenseRegressor",
     "MROClassifier",
     "MRORegressor",
+    "RoutingClassifier",
+    "RoutingRegressor",
     "SMURFClassifier",
     "SMURFRegressor",
 ]

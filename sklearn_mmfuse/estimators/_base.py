@@ -23,6 +23,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklearn_mmfuse._columns import NAMELESS
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import Averaging, PureEffects
+from sklearn_mmfuse._groups import check_groups
 from sklearn_mmfuse._params import (
     FRACTION,
     NON_NEGATIVE,
@@ -44,7 +45,7 @@ from sklearn_mmfuse._training import (
     predict_network,
     resolve_device,
 )
-from sklearn_mmfuse._validation import check_groups, check_modalities
+from sklearn_mmfuse._validation import check_modalities
 from sklearn_mmfuse.estimators._encoders import resolve_encoders
 from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, train_in_context
 from sklearn_mmfuse.estimators._missing import contribution_moments, keep_available, recover
@@ -52,7 +53,7 @@ from sklearn_mmfuse.estimators._purify import purified, term_effects
 from sklearn_mmfuse.losses import BaseLoss, Objective, Penalty
 from sklearn_mmfuse.nets import FusionNet
 
-__all__ = ["BaseFusionEstimator", "contributions_of"]
+__all__ = ["BaseFusionEstimator", "Blocks", "contributions_of"]
 
 FloatArray = NDArray[np.float64]
 Blocks = dict[str, NDArray[np.floating[Any]]]
@@ -211,12 +212,13 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         X : MultimodalData, mapping, data frame or array
             The modalities of n samples; see the README, "What X may be".
         y : array-like of shape (n,)
-            The target.
+            The target. Routing also takes labels, (n, n_labels) of zeros and ones: an array, a data
+            frame (whose columns name the labels) or a sparse matrix.
         sample_weight : array-like of shape (n,), optional
             Non-negative weights of the loss.
         groups : array-like of shape (n,), optional
             The person each sample belongs to: early stopping then watches other persons than those
-            trained on.
+            trained on, and intervals are about persons (InTense, Routing).
 
         Returns
         -------
@@ -383,12 +385,14 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             bias=parts.bias + self._term_means.sum(axis=0),
         )
         self._moments = contribution_moments(parts.values, data.weight, parts.absent)
-        self._describe(parts, data.weight, index if isinstance(index, pd.Index) else None)
+        self._describe(net, parts, data, index if isinstance(index, pd.Index) else None)
         self.module_ = net
 
-    def _describe(self, parts: Decomposition, weight: FloatArray, index: pd.Index | None) -> None:
+    def _describe(
+        self, net: FusionNet, parts: Decomposition, data: FitData, index: pd.Index | None
+    ) -> None:
         """Set what is told about the training rows, of which `parts` are the contributions."""
-        self.relevance_scores_ = self._relevance_scores(parts, weight)
+        self.relevance_scores_ = self._relevance_scores(parts, data.weight)
         alone = [t for t in parts.terms if t.order == 1 and t.kind != "redundant"]
         self.unique_contributions_ = contributions_of(parts, alone, index)
 
@@ -435,7 +439,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         max_evaluations : int, default=20_000_000
             Averages over all combinations of background rows are exact up to this cost; the terms
             that exceed it are estimated from draws, with `standard_errors`. Products of embeddings
-            (`fusion="tensor"`) are always exact.
+            (`fusion="tensor"`) are always exact. With sequences that attend to each other ("mult")
+            every combination is a pass through the net, some milliseconds: explain few rows, on a
+            small background or with fewer `n_draws`.
         n_draws : int, default=500
             Combinations to draw for such a term.
         random_state : int, RandomState or None, default=0
@@ -448,7 +454,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         parts : Decomposition
             Contributions of shape (n_samples, n_terms, n_outputs): in the units of `y` in
             regression, in log-odds of `classes_[1]` in binary and in logits in multiclass
-            classification.
+            classification, in log-odds of every label where there are several.
         """
         check_is_fitted(self)
         blocks = self._check_again(X, available)

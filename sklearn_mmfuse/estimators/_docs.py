@@ -15,12 +15,14 @@ modalities : list of str or dict of str to selector, default=None
         that `X` names.
     encoder : str, callable or dict of str to either, default="auto"
         What turns each modality into a vector. For sequences (n, T, d) "gru" ("auto"), "lstm",
-        "transformer" or "conv1d" (does a motif occur?); for images (n, C, H, W) "conv2d"; for
-        feature vectors "mlp", which is the perceptrons that there are anyway, or "identity", which
-        leaves them out where a method can do without (InTense). A name is used wherever it fits. A
-        dict chooses by modality, also with options: `{"dna": {"name": "conv1d", "width": 32,
-        "kernel_size": 11}}`. A callable returns a new torch module from `(n, *sample)` to
-        `(n, width)`. Time steps that are NaN are padding.
+        "transformer", "conv1d" (does a motif occur?) or "mult" (the sequences of a term attend to
+        each other, where a method reads them together: MRO with `fusion="concat"` and encoders of
+        its own for every term, Routing, SMURF from `max_order=2` on; elsewhere each to itself); for
+        images (n, C, H, W) "conv2d"; for feature vectors "mlp", which is the perceptrons that there
+        are anyway, or "identity", which leaves them out where a method can do without (InTense). A
+        name is used wherever it fits. A dict chooses by modality, also with options:
+        `{"dna": {"name": "conv1d", "width": 32, "kernel_size": 11}}`. A callable returns a new
+        torch module from `(n, *sample)` to `(n, width)`. Time steps that are NaN are padding.
     hidden_layer_sizes : tuple of int, default=(64,)
         Widths of the hidden layers of every perceptron; `()` makes them linear.
     activation : {"relu", "gelu", "silu", "tanh"}, default="relu"

@@ -21,7 +21,7 @@ DEFAULT_WIDTH = 64
 # By the number of axes of a sample; the first is what "auto" takes.
 READS: dict[int, tuple[str, ...]] = {
     1: ("mlp", "identity"),
-    2: ("gru", "lstm", "transformer", "conv1d"),
+    2: ("gru", "lstm", "transformer", "conv1d", "mult"),
     3: ("conv2d",),
 }
 SHAPES = {1: "feature vectors (n, d)", 2: "sequences (n, T, d)", 3: "images (n, C, H, W)"}
@@ -32,6 +32,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "lstm": ("width", "n_layers"),
     "transformer": ("width", "n_layers", "n_heads"),
     "conv1d": ("width", "n_layers", "kernel_size"),
+    "mult": ("width", "n_layers", "n_heads", "kernel_size"),
     "conv2d": ("width", "channels"),
 }
 ENCODER_NAMES = ("auto", *OPTIONS)
@@ -69,10 +70,22 @@ def resolve_encoders(
         chosen = _where_it_fits(encoder, shapes)
     else:
         chosen = dict.fromkeys(shapes, encoder)
-    return {
+    specs = {
         name: _spec(name, chosen[name], shape, n_steps.get(name, 1))
         for name, shape in shapes.items()
     }
+    _check_joint({name: spec for name, spec in specs.items() if spec.is_joint})
+    return specs
+
+
+def _check_joint(specs: Mapping[str, EncoderSpec]) -> None:
+    """Refuse different options for modalities that attend to each other."""
+    options = {name: {"width": s.width, **dict(s.options)} for name, s in specs.items()}
+    if any(option != next(iter(options.values())) for option in options.values()):
+        raise ValueError(
+            "The modalities that encoder 'mult' reads attend to each other, so they need the same "
+            f"options; got {options}."
+        )
 
 
 def _where_it_fits(encoder: str, shapes: Mapping[str, SampleShape]) -> dict[str, str]:

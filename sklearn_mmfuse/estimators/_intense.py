@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_mmfuse._bootstrap import bootstrap_interval
 from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse._intervals import bootstrap_interval
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, at_least, choice, real_from
 from sklearn_mmfuse._terms import Term, check_max_order, interaction_terms
 from sklearn_mmfuse._training import (

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import comb
 from typing import Any, ClassVar
 
 from sklearn_mmfuse._params import POSITIVE_INT, choice
-from sklearn_mmfuse._terms import Term, check_max_order, interaction_terms
+from sklearn_mmfuse._terms import Term, check_max_order, interaction_terms, subset_terms
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
@@ -15,8 +14,6 @@ from sklearn_mmfuse.nets import FusionNet, make_mro_net
 
 __all__ = ["MROClassifier", "MRORegressor"]
 
-# All subsets of nine modalities are 511.
-MAX_TERMS = 512
 # Beyond this an outer product is larger than any data set that could fit its weights.
 MAX_PRODUCT = 65_536
 
@@ -65,13 +62,7 @@ class _BaseMRO(BaseFusionEstimator):
             )
         if self.optimization == "single":
             return (Term(names),)
-        n_terms = sum(comb(len(names), order) for order in range(1, max_order + 1))
-        if n_terms > MAX_TERMS:
-            raise ValueError(
-                f"{len(names)} modalities have {n_terms} subsets of up to {max_order}, a net each, "
-                f"more than {MAX_TERMS}; use a smaller max_order, e.g. max_order=2."
-            )
-        return interaction_terms(names, max_order)
+        return subset_terms(names, self.max_order)
 
     def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
         # Enumerated in sorted order: the net must not depend on the order of the modalities.

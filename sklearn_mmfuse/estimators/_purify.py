@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sklearn_mmfuse._data import pad_steps
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import (
     Averaging,
@@ -64,19 +65,21 @@ def term_effects(
     """
     pool = _make_pool(blocks, background)
     if background is not None:
-        blocks = {name: np.concatenate([blocks[name], background[name]]) for name in blocks}
+        blocks = {n: np.concatenate(pad_steps([blocks[n], background[n]])) for n in blocks}
     double = copy.deepcopy(net).double()  # as predictions are
     tensors, _ = as_tensors(blocks, net.in_features)
     X = {name: x.double() for name, x in tensors.items()}
     rng = how.generator()
     left = how.max_evaluations
-    effects = {}
+    effects: dict[Term, PureEffects] = {}
     for term in sorted(double.separate(X), key=lambda term: _cost(term, pool)):
-        cost, order = _cost(term, pool), term.term.order
+        cost, order = _cost(term, pool), len(term.names)
         left -= cost
         # Nothing is gained by draws that cost more than all combinations.
-        exact = left >= 0 or cost <= sampled_cost(order, pool, order, how.n_draws)
-        effects[term.term] = _effects(term, pool, rescale, None if exact else how.n_draws, rng)
+        drawn = sampled_cost(order, pool, order, how.n_draws) * term.unit_cost
+        n_draws = None if left >= 0 or cost <= drawn else how.n_draws
+        several = _effects(term, pool, rescale, n_draws, rng)
+        effects |= zip(term.terms, _split(several, len(term.terms)), strict=True)
     return effects
 
 
@@ -92,10 +95,11 @@ def _make_pool(blocks: Blocks, background: Blocks | None) -> Pool:
 
 
 def _cost(term: SeparableTerm, pool: Pool) -> int:
-    if term.term.order == 1:
+    order = len(term.names)
+    if order == 1:
         return 0  # as many evaluations as there are rows
     closed = term.closed_cost(pool)
-    return exact_cost(term.term.order, pool, term.term.order) if closed is None else closed
+    return exact_cost(order, pool, order) * term.unit_cost if closed is None else closed
 
 
 def _effects(
@@ -105,11 +109,12 @@ def _effects(
     n_draws: int | None,
     rng: np.random.RandomState,
 ) -> PureEffects:
-    """Return the effects of one term; exact unless there are draws."""
-    names = term.term.modalities
+    """Return the effects of terms side by side; exact unless there are draws."""
+    names = term.names
 
     def evaluate(rows: Mapping[str, NDArray[np.intp]]) -> FloatArray:
-        return rescale(term.evaluate(rows))
+        values = term.evaluate(rows)
+        return rescale(values.reshape(len(values), len(term.terms), -1)).reshape(values.shape)
 
     if n_draws is not None:
         return sampled_effects(evaluate, names, pool, len(names), n_draws=n_draws, random_state=rng)
@@ -118,6 +123,26 @@ def _effects(
     means = {subset: rescale(mean) for subset, mean in term.closed_means(pool).items()}
     wanted = subsets(names, len(names))
     return PureEffects(means[()], dict(zip(wanted, pure_effects(means, wanted), strict=True)))
+
+
+def _split(effects: PureEffects, n_terms: int) -> list[PureEffects]:
+    """Take apart the effects of several terms, whose outputs stand side by side."""
+    if n_terms == 1:
+        return [effects]
+
+    def each(values: FloatArray) -> list[FloatArray]:
+        return np.split(values, n_terms, axis=-1)
+
+    values = {subset: each(value) for subset, value in effects.values.items()}
+    errors = {subset: each(error) for subset, error in (effects.errors or {}).items()}
+    return [
+        PureEffects(
+            constant,
+            {subset: parts[i] for subset, parts in values.items()},
+            {subset: parts[i] for subset, parts in errors.items()} if errors else None,
+        )
+        for i, constant in enumerate(each(effects.constant))
+    ]
 
 
 def purified(

@@ -117,8 +117,10 @@ class _BaseSMURF(BaseFusionEstimator):
         size = self.penalty_batch_size
         return AUTO_PENALTY_BATCH if size == "auto" else int(size)
 
-    def _describe(self, parts: Decomposition, weight: FloatArray, index: pd.Index | None) -> None:
-        super()._describe(parts, weight, index)
+    def _describe(
+        self, net: FusionNet, parts: Decomposition, data: FitData, index: pd.Index | None
+    ) -> None:
+        super()._describe(net, parts, data, index)
         redundant = [term for term in parts.terms if term.kind == "redundant"]
         self.redundant_contributions_ = contributions_of(parts, redundant, index)
 

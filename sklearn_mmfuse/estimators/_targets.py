@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from sklearn_mmfuse.losses import (
     SquaredError,
 )
 
-__all__ = ["FusionClassifierMixin", "FusionRegressorMixin"]
+__all__ = ["FusionClassifierMixin", "FusionRegressorMixin", "as_numpy", "count_columns"]
 
 FloatArray = NDArray[np.float64]
 REGRESSION_LOSSES: dict[str, type[BaseLoss]] = {
@@ -29,9 +30,31 @@ REGRESSION_LOSSES: dict[str, type[BaseLoss]] = {
 }
 
 
-def _as_numpy(y: Any) -> Any:
+def as_numpy(y: Any) -> Any:
     """Bring a torch tensor to the CPU; scikit-learn's checks do the rest."""
     return y.detach().cpu().numpy() if hasattr(y, "detach") else y
+
+
+def count_columns(y: Any) -> int:
+    """Return the number of columns of a target.
+
+    Raises
+    ------
+    ValueError
+        When entries are sequences of unequal length, or sets: labels by name.
+    """
+    entries = y if isinstance(y, list | tuple) else ()
+    if any(isinstance(entry, set | frozenset) for entry in entries) or _is_ragged(entries):
+        raise ValueError(
+            "y holds a collection of labels for each sample; turn it into an indicator matrix: "
+            "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+        )
+    shape = np.asarray(y).shape
+    return shape[1] if len(shape) == 2 else 1
+
+
+def _is_ragged(entries: Sequence[Any]) -> bool:
+    return len({len(entry) for entry in entries if isinstance(entry, list | tuple)}) > 1
 
 
 class FusionClassifierMixin(ClassifierMixin):
@@ -40,7 +63,19 @@ class FusionClassifierMixin(ClassifierMixin):
     class_weight: Any
 
     def _encode_target(self, y: Any) -> FloatArray:
-        y = column_or_1d(_as_numpy(y), warn=True)
+        y = as_numpy(y)
+        if (n_columns := count_columns(y)) > 1:
+            raise ValueError(
+                f"{type(self).__name__} predicts one class per sample: y should be a 1d array; got "
+                f"{n_columns} columns. RoutingClassifier takes several labels; or fit a model for "
+                "each column (scikit-learn's MultiOutputClassifier)."
+            )
+        if isinstance(self.class_weight, list):
+            raise ValueError(
+                "class_weight is a list only where y has several labels; use a dict from each "
+                "class to its weight, or 'balanced'."
+            )
+        y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         encoder = LabelEncoder().fit(y)
@@ -133,7 +168,14 @@ class FusionRegressorMixin(RegressorMixin):
     loss: str
 
     def _encode_target(self, y: Any) -> FloatArray:
-        y = column_or_1d(_as_numpy(y), warn=True)
+        y = as_numpy(y)
+        if (n_columns := count_columns(y)) > 1:
+            raise ValueError(
+                f"{type(self).__name__} predicts one number per sample: y should be a 1d array; "
+                f"got {n_columns} columns. Fit a model for each (scikit-learn's "
+                "MultiOutputRegressor)."
+            )
+        y = column_or_1d(y, warn=True)
         if y.dtype.kind not in "biuf":
             try:
                 y = y.astype(np.float64)

@@ -6,6 +6,7 @@ from sklearn_mmfuse.inspection._importance import modality_importance
 from sklearn_mmfuse.inspection._modality_effects import emap, modality_effects
 from sklearn_mmfuse.inspection._relevance_display import RelevanceDisplay
 from sklearn_mmfuse.inspection._robustness import RobustnessDisplay, modality_robustness
+from sklearn_mmfuse.inspection._routing_display import RoutingDisplay
 from sklearn_mmfuse.inspection._separation import separation_error
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "EffectsDisplay",
     "RelevanceDisplay",
     "RobustnessDisplay",
+    "RoutingDisplay",
     "emap",
     "modality_effects",
     "modality_importance",

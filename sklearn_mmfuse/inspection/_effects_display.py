@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +12,14 @@ from numpy.typing import NDArray
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.inspection._decomposition_drawing import number_format, with_minus
+from sklearn_mmfuse.inspection._heat_map import (
+    CELL,
+    add_colorbar,
+    draw_cells,
+    fit_side_by_side,
+    label_axes,
+    write_cells,
+)
 from sklearn_mmfuse.inspection._predictors import last_step
 from sklearn_mmfuse.inspection._style import (
     import_pyplot,
@@ -28,11 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["EffectsDisplay"]
 
 FloatArray = NDArray[np.float64]
-COLORMAP = "Blues"  # light is weak, on any screen and with any color vision
-CELL = (0.8, 0.5)  # inches
 NAME_LENGTH = 28
-LETTER = 0.6  # the width of a digit, in font sizes
-FONT_SIZES = (5.0, 9.0)  # smaller is not legible, larger shouts
 
 
 class EffectsDisplay:
@@ -190,18 +193,17 @@ class EffectsDisplay:
         if ax is None:
             _, ax = import_pyplot().subplots(figsize=_size(labels), layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
-        mesh = _draw_cells(ax, values)
-        _write_numbers(ax, mesh, values)
-        _label_axes(ax, labels)
+        below = np.tri(len(values), dtype=bool)
+        vmax = float(np.nanmax(values, initial=0.0)) or 1.0
+        mesh = draw_cells(ax, values, vmax=vmax, shown=below)
+        write_cells(ax, mesh, values, _numbers(values, below))
+        label_axes(ax, labels, labels)
         if self.higher is not None:
             text = with_minus(self.higher, ".2g")
             ax.set_title(f"three and more modalities: {text}", loc="left", fontsize="small")
         if np.isnan(values).any():
             ax.set_xlabel("hatched: no such term", fontsize="small")
-        bar = ax.figure.colorbar(mesh, ax=ax, aspect=18, pad=0.03)
-        bar.outline.set_visible(False)
-        bar.locator = import_pyplot().MaxNLocator(5)
-        bar.set_label(textwrap.fill(self.label, _letters(ax), break_on_hyphens=False))
+        add_colorbar(ax, mesh, self.label)
         return self
 
     def _checked(self) -> FloatArray:
@@ -247,101 +249,11 @@ def _size(labels: list[str]) -> tuple[float, float]:
     longest = max(len(label) for label in labels)
     width = width_for(labels, 1.6 + CELL[0] * len(labels))
     # Slanted names reach down by their length over the square root of two.
-    height = 1.5 + CELL[1] * len(labels) + (0.0 if _fit(labels) else 0.055 * longest)
-    return width, max(height, 2.8)
+    slanted = 0.0 if fit_side_by_side(labels) else 0.055 * longest
+    return width, max(1.5 + CELL[1] * len(labels) + slanted, 2.8)
 
 
-def _fit(labels: list[str], width: float = CELL[0]) -> bool:
-    """Whether names have room side by side in cells of a width in inches."""
-    return max(len(label) for label in labels) * 0.085 < width
-
-
-def _inches(ax: Axes) -> tuple[float, float]:
-    extent = ax.get_window_extent()
-    return extent.width / ax.figure.dpi, extent.height / ax.figure.dpi
-
-
-def _letters(ax: Axes) -> int:
-    """Return how many letters have room along the colorbar."""
-    return max(int(_inches(ax)[1] / 0.085), 16)
-
-
-def _draw_cells(ax: Axes, values: FloatArray) -> Any:
-    """Color the diagonal and what is below it; hatch what does not exist."""
-    from matplotlib.patches import Rectangle
-
-    n = len(values)
-    below = np.tri(n, dtype=bool)
-    mesh = ax.pcolormesh(
-        np.arange(n + 1) - 0.5,
-        np.arange(n + 1) - 0.5,
-        np.ma.masked_where(~below | np.isnan(values), values),
-        cmap=COLORMAP,
-        vmin=0.0,
-        vmax=float(np.nanmax(values, initial=0.0)) or 1.0,
-        edgecolors="white",
-        linewidth=2.0,
-    )
-    for row, column in np.argwhere(below & np.isnan(values)):
-        ax.add_patch(
-            Rectangle(
-                (column - 0.46, row - 0.46),
-                0.92,
-                0.92,
-                facecolor="none",
-                edgecolor="#C8C8C8",
-                linewidth=0.0,
-                hatch="////",
-            )
-        )
-    return mesh
-
-
-def _write_numbers(ax: Axes, mesh: Any, values: FloatArray) -> None:
-    """Write each strength into its cell, where a legible size has room."""
+def _numbers(values: FloatArray, shown: NDArray[np.bool_]) -> dict[tuple[int, int], str]:
     form = number_format(np.nan_to_num(values))
-    cells = [
-        (row, column)
-        for row, column in np.argwhere(np.tri(len(values), dtype=bool))
-        if np.isfinite(values[row, column])
-    ]
-    texts = [with_minus(values[cell], form) for cell in cells]
-    width, height = (72 * side / len(values) for side in _inches(ax))
-    longest = max((len(text) for text in texts), default=1)
-    fitting = min(0.9 * width / (LETTER * longest), 0.6 * height)
-    if fitting < FONT_SIZES[0]:
-        return
-    for (row, column), text in zip(cells, texts, strict=True):
-        color = mesh.cmap(mesh.norm(values[row, column]))
-        ax.text(
-            column,
-            row,
-            text,
-            ha="center",
-            va="center",
-            fontsize=min(fitting, FONT_SIZES[1]),
-            color=_readable_on(color[:3]),
-        )
-
-
-def _readable_on(color: tuple[float, ...]) -> str:
-    """Return black or white, whichever has the larger contrast (WCAG 2) with a background."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
-    luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))
-    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
-
-
-def _label_axes(ax: Axes, labels: list[str]) -> None:
-    places = range(len(labels))
-    # In a small axes of the caller's, names must not run into each other.
-    size = max(min(10.0, 0.8 * 72 * min(_inches(ax)) / len(labels)), FONT_SIZES[0])
-    ax.tick_params(length=0, labelsize=size)
-    ax.set_yticks(places, labels)
-    if _fit(labels, _inches(ax)[0] / len(labels)):
-        ax.set_xticks(places, labels)
-    else:
-        ax.set_xticks(places, labels, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.set_xlim(-0.5, len(labels) - 0.5)
-    ax.grid(visible=False)
-    ax.spines[:].set_visible(False)
+    cells = np.argwhere(shown & np.isfinite(values))
+    return {(row, column): with_minus(values[row, column], form) for row, column in cells}

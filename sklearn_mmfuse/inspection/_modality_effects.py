@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_mmfuse._bootstrap import check_confidence
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import (
     Averaging,
@@ -19,6 +18,7 @@ from sklearn_mmfuse._effects import (
     sampled_cost,
     sampled_effects,
 )
+from sklearn_mmfuse._intervals import check_confidence
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.inspection._predictors import as_predictor, combinable, last_step
 

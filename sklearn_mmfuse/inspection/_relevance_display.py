@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfuse._bootstrap import bootstrap_interval
 from sklearn_mmfuse._decomposition import Decomposition
+from sklearn_mmfuse._intervals import bootstrap_interval
 from sklearn_mmfuse._terms import SEPARATOR
 from sklearn_mmfuse.inspection._style import (
     GRAY,

@@ -11,10 +11,10 @@ from sklearn.base import is_regressor
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfuse._bootstrap import bootstrap_interval, check_confidence
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import Averaging, PureEffects, exact_cost
+from sklearn_mmfuse._intervals import bootstrap_interval, check_confidence
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.inspection._modality_effects import modality_effects
 from sklearn_mmfuse.inspection._predictors import combinable, is_ours, last_step

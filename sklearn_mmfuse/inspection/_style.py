@@ -35,6 +35,12 @@ __all__ = [
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 POSITIVE, NEGATIVE, GRAY = "#0072B2", "#D55E00", "#9A9A9A"
 LABEL_LENGTH = 38
+SCALES = {
+    "identity": "contribution to",
+    "logit": "log-odds of",
+    "sigmoid": "log-odds of",
+    "softmax": "logit of",
+}
 
 
 def import_pyplot() -> Any:
@@ -125,8 +131,7 @@ def pick_output(output: Any, outputs: Sequence[str]) -> int:
 
 def scale_label(parts: Decomposition, output: int) -> str:
     """Say on which scale the contributions to an output add up."""
-    prefix = {"identity": "contribution to", "logit": "log-odds of", "softmax": "logit of"}
-    return f"{prefix[parts.link]} {_plain(shorten(parts.outputs[output], LABEL_LENGTH))}"
+    return f"{SCALES[parts.link]} {_plain(shorten(parts.outputs[output], LABEL_LENGTH))}"
 
 
 def mean_label(parts: Decomposition, output: int | None) -> str:

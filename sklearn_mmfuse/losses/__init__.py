@@ -5,6 +5,7 @@ from sklearn_mmfuse.losses._base_losses import (
     BaseLoss,
     BinaryCrossEntropy,
     CrossEntropy,
+    MultilabelCrossEntropy,
     SquaredError,
 )
 from sklearn_mmfuse.losses._block_norm import block_relevances, shrink_blocks
@@ -16,6 +17,7 @@ __all__ = [
     "BaseLoss",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "MultilabelCrossEntropy",
     "Objective",
     "Penalty",
     "SMURFPenalty",

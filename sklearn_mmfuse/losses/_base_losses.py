@@ -11,13 +11,20 @@ from scipy.special import logit
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["AbsoluteError", "BaseLoss", "BinaryCrossEntropy", "CrossEntropy", "SquaredError"]
+__all__ = [
+    "AbsoluteError",
+    "BaseLoss",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "MultilabelCrossEntropy",
+    "SquaredError",
+]
 
 FloatArray = NDArray[np.floating]
 
 
 class BaseLoss(Protocol):
-    """A loss of raw predictions `(..., B, C)` against targets `(B,)` or `(E, B)`."""
+    """A loss of raw predictions `(..., B, C)` against targets `(B,)`, or `(B, C)` of labels."""
 
     link: ClassVar[str]
     curvature: ClassVar[float]  # no second derivative is larger
@@ -109,6 +116,24 @@ class BinaryCrossEntropy(_Smooth):
         """Return the logit of the weighted share of ones."""
         share = np.average(target.astype(np.float64), weights=weight)
         return np.full(n_outputs, logit(np.clip(share, 1e-6, 1 - 1e-6)))
+
+
+class MultilabelCrossEntropy(_Smooth):
+    """The mean over labels of the cross-entropy of a logit each against targets 0 and 1."""
+
+    link: ClassVar[str] = "sigmoid"
+    curvature: ClassVar[float] = 0.25
+
+    def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every row, `(..., B)`."""
+        return (F.softplus(raw) - target * raw).mean(dim=-1)
+
+    def intercept(
+        self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int
+    ) -> FloatArray:
+        """Return the logits of the weighted shares of ones."""
+        share = np.average(target.astype(np.float64), axis=0, weights=weight)
+        return np.asarray(logit(np.clip(share, 1e-6, 1 - 1e-6)))
 
 
 class CrossEntropy(_Smooth):

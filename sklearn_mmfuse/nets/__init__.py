@@ -5,6 +5,7 @@ from sklearn_mmfuse.nets._encoders import ENCODERS, EncoderSpec, global_generato
 from sklearn_mmfuse.nets._intense import InTenseNet
 from sklearn_mmfuse.nets._mro import MRONet, SequentialMRONet, make_mro_net
 from sklearn_mmfuse.nets._output import FusionOutput
+from sklearn_mmfuse.nets._routing import RoutingNet
 from sklearn_mmfuse.nets._smurf import SMURFNet, smurf_terms
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "FusionOutput",
     "InTenseNet",
     "MRONet",
+    "RoutingNet",
     "SMURFNet",
     "SequentialMRONet",
     "global_generator",

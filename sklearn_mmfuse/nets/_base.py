@@ -185,6 +185,11 @@ class FusionNet(nn.Module, ABC):
         `rows` are all training rows. In training mode such a net normalizes by its batch.
         """
 
+    @property
+    def max_rows(self) -> int:
+        """How many rows to predict at once, by what the net holds of each besides its inputs."""
+        return MAX_ROWS
+
     def training_parts(self) -> Sequence[FusionNet]:
         """Return the nets to train one after the other, each on what the earlier ones leave."""
         return (self,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse.nets._encoders import Encoder, EncoderSpec, make_encoder
+from sklearn_mmfuse.nets._encoders import Encoder, EncoderSpec, MulTEncoder, make_encoder
 from sklearn_mmfuse.nets._layers import ACTIVATIONS, GroupLinear, MaskReader, uniform_fan_in_
-from sklearn_mmfuse.nets._separable import SumTerm
+from sklearn_mmfuse.nets._separable import JointTerm, SumTerm
 
 __all__ = ["GroupMLPs"]
 
@@ -90,6 +90,13 @@ class GroupMLPs(nn.Module):
             )
             for slots in self._slots
         )
+        joint = {n: s for n, s in (encoders or {}).items() if n in self._names and s.is_joint}
+        self._joint = tuple(joint)
+        self.together = (
+            MulTEncoder(joint, groups=groups, n_members=n_members, activation=activation)
+            if joint
+            else None
+        )
         self.later = nn.ModuleList(
             GroupLinear(
                 n_members=n_members, n_groups=len(groups), in_features=d_in, out_features=d_out
@@ -114,7 +121,7 @@ class GroupMLPs(nn.Module):
         for position, group in enumerate(self.groups):
             for name in group:
                 spec = encoders.get(name)
-                if spec is not None and spec.is_bank:
+                if spec is not None and spec.is_bank and not spec.is_joint:
                     key = (spec, name if callable(spec.kind) else "")
                     slots.setdefault(key, _Slots(spec, [])).readers.append((position, name))
         return list(slots.values())
@@ -123,7 +130,8 @@ class GroupMLPs(nn.Module):
     def n_mask_units(self) -> int:
         """Hidden units per member and row."""
         hidden = len(self.groups) * sum(layer.weight.shape[2] for layer in self._later_layers())
-        return hidden + sum(len(slots.readers) * slots.spec.width for slots in self._slots)
+        encoded = sum(len(slots.readers) * slots.spec.width for slots in self._slots)
+        return hidden + encoded + (self.together.n_mask_units if self.together else 0)
 
     def _banks(self) -> list[Encoder]:
         return [bank for bank in self.banks if isinstance(bank, Encoder)]
@@ -151,6 +159,8 @@ class GroupMLPs(nn.Module):
                 if (position, name) in encoders:
                     bank, copy = encoders[position, name]
                     bank.reset_copy(copy, generators)
+                if self.together is not None and name in self._joint:
+                    self.together.reset_slot(position, name, generators)
                 uniform_fan_in_(next(blocks[name]), fan_in, generators)
             for layer in self._later_layers():
                 weight = layer.weight.data[:, position]
@@ -172,15 +182,7 @@ class GroupMLPs(nn.Module):
     def embed(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
         """Return what the last layer reads, `(E, G, B, H)`; without hidden layers the outputs."""
         drop = drop or MaskReader(None)
-        # Made contiguous: every later elementwise step is several times faster for it.
-        hidden = self._first_layer(x, drop).transpose(1, 2).contiguous()
-        shape = hidden.shape[:2]
-        hidden = hidden.flatten(0, 1)
-        for position, layer in enumerate(self.later):
-            hidden = drop(self._activation(hidden))
-            if position < len(self.later) - 1:
-                hidden = layer(hidden)
-        return hidden.unflatten(0, shape)
+        return self.combine(self.bring(x, drop), drop)
 
     def read(self, embedded: Tensor) -> Tensor:
         """Return the outputs for what `embed` returned."""
@@ -189,33 +191,59 @@ class GroupMLPs(nn.Module):
         out: Tensor = self.later[-1](embedded.flatten(0, 1))
         return out.unflatten(0, embedded.shape[:2])
 
-    def _first_layer(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
-        """Return the first products of all groups, `(E, B, G, H)`."""
-        n_members, _, n_groups, n_hidden = self.first_bias.shape
-        total = None
-        for _, readers, product in self._products(x, drop):
-            if total is None:
-                shape = (n_members, product.shape[1], n_groups, n_hidden)
-                total = self.first_bias.expand(shape).clone()
-            total.index_add_(2, readers, product)
-        assert total is not None
-        return total
+    def bring(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> dict[str, Tensor]:
+        """Return what each modality adds to the first layers that read it, `(E, B, R, H)`.
 
-    def _products(
-        self, x: Mapping[str, Tensor], drop: MaskReader
-    ) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Yield each modality, the groups that read it and their products, `(E, B, R, H)`."""
-        n_members, n_hidden = len(self.first_bias), self.first_bias.shape[3]
-        encoded = self._encode(x, drop) if self._slots else {}
-        for name, weight, readers in zip(self._names, self.first, self._readers, strict=True):
-            if name in encoded:  # by a copy for each reader
-                rows = torch.stack(encoded[name], dim=1)
-                apart = weight.unflatten(2, (-1, n_hidden)).transpose(1, 2)
-                product = torch.matmul(rows, apart).transpose(1, 2)
+        Of what is encoded together with others, the sequences `(1 or E, B, T, d)` as they are.
+        """
+        n_members = len(self.first_bias)
+        encoded = self._encode(x, drop or MaskReader(None)) if self._slots else {}
+        brought = {}
+        for position, name in enumerate(self._names):
+            if name in self._joint:
+                brought[name] = x[name] if x[name].dim() == 4 else x[name].unsqueeze(0)
+            elif name in encoded:  # by a copy for each reader
+                brought[name] = self._add_up(position, torch.stack(encoded[name], dim=1))
             else:
                 rows = x[name] if x[name].dim() == 3 else x[name].expand(n_members, -1, -1)
-                product = torch.bmm(rows, weight).unflatten(2, (-1, n_hidden))
-            yield name, getattr(self, readers), product
+                product = torch.bmm(rows, self.first[position])
+                brought[name] = product.unflatten(2, (-1, self.first_bias.shape[3]))
+        return brought
+
+    def _add_up(self, position: int, encoded: Tensor) -> Tensor:
+        """Return the first products `(E, B, R, H)` of what R copies encoded, `(E, R, B, width)`."""
+        weight = self.first[position].unflatten(2, (-1, self.first_bias.shape[3])).transpose(1, 2)
+        return torch.matmul(encoded, weight).transpose(1, 2)
+
+    def _products(
+        self, brought: Mapping[str, Tensor], drop: MaskReader | None = None
+    ) -> dict[str, Tensor]:
+        """Return all first products, now that everything to be encoded together is there."""
+        if self.together is None:
+            return dict(brought)
+        drop = drop or MaskReader(None)
+        encoded = self.together({name: brought[name] for name in self._joint})
+        products = {n: self._add_up(self._names.index(n), drop(x)) for n, x in encoded.items()}
+        return {**brought, **products}
+
+    def combine(self, brought: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
+        """Return what `embed` returns, for what `bring` returned."""
+        drop = drop or MaskReader(None)
+        products = self._products(brought, drop)
+        n_members, _, n_groups, n_hidden = self.first_bias.shape
+        n_rows = brought[self._names[0]].shape[1]
+        total = self.first_bias.expand(n_members, n_rows, n_groups, n_hidden).clone()
+        for name, readers in zip(self._names, self._readers, strict=True):
+            total.index_add_(2, getattr(self, readers), products[name])
+        # Made contiguous: every later elementwise step is several times faster for it.
+        hidden = total.transpose(1, 2).contiguous()
+        shape = hidden.shape[:2]
+        hidden = hidden.flatten(0, 1)
+        for position, layer in enumerate(self.later):
+            hidden = drop(self._activation(hidden))
+            if position < len(self.later) - 1:
+                hidden = layer(hidden)
+        return hidden.unflatten(0, shape)
 
     def _encode(self, x: Mapping[str, Tensor], drop: MaskReader) -> dict[str, list[Tensor]]:
         """Return the encoded modalities, one `(E, B, width)` for each group that reads them."""
@@ -234,22 +262,56 @@ class GroupMLPs(nn.Module):
                 encoded.setdefault(name, []).append(feature)
         return encoded
 
-    def separate(self, x: Mapping[str, Tensor], terms: Sequence[Term]) -> list[SumTerm]:
-        """Return perceptron g as the function `terms[g]` of its modalities' first products."""
-        features: list[dict[str, Tensor]] = [{} for _ in self.groups]
-        for name, readers, product in self._products(x, MaskReader(None)):
-            for group, part in zip(readers.tolist(), product.unbind(2), strict=True):
-                features[group][name] = part
+    def separate(self, x: Mapping[str, Tensor], terms: Sequence[Term]) -> list[SumTerm | JointTerm]:
+        """Return perceptron g as the function `terms[g]` of its modalities' first products.
+
+        Where several modalities are encoded together, there is no such product of one of them.
+        """
+        brought = self.bring(x)
+        products = self._products(brought)
         return [
-            SumTerm(
-                term,
-                features[g],
-                self.first_bias[:, :, g],
-                [(layer.weight[:, g], layer.bias[:, g]) for layer in self._later_layers()],
-                self._activation,
-            )
-            for g, term in enumerate(terms)
+            self._joint_term(g, term, brought)
+            if sum(name in self._joint for name in group) > 1
+            else self._sum_term(g, term, {n: products[n][:, :, self._slot(n, g)] for n in group})
+            for g, (group, term) in enumerate(zip(self.groups, terms, strict=True))
         ]
+
+    def _slot(self, name: str, group: int) -> int:
+        """Return which of the readers of a modality a group is."""
+        readers = getattr(self, self._readers[self._names.index(name)]).tolist()
+        return int(readers.index(group))
+
+    def _sum_term(self, g: int, term: Term, features: Mapping[str, Tensor]) -> SumTerm:
+        later = [(layer.weight[:, g], layer.bias[:, g]) for layer in self._later_layers()]
+        return SumTerm(term, features, self.first_bias[:, :, g], later, self._activation)
+
+    def _joint_term(self, g: int, term: Term, brought: Mapping[str, Tensor]) -> JointTerm:
+        assert self.together is not None
+        part, perceptron, group = self.together.part(g), self._sum_term(g, term, {}), self.groups[g]
+        n_hidden = self.first_bias.shape[3]
+        weights = {
+            name: self.first[self._names.index(name)].unflatten(2, (-1, n_hidden))[
+                :, :, self._slot(name, g)
+            ]
+            for name in part.specs
+        }
+        features = {
+            name: brought[name] if name in weights else brought[name][:, :, self._slot(name, g)]
+            for name in group
+        }
+
+        def function(own: Mapping[str, Tensor]) -> Tensor:
+            encoded = part({name: own[name] for name in weights})
+            products = {n: torch.bmm(x[:, 0], weights[n]) for n, x in encoded.items()}
+            return perceptron.read([products.get(name, own[name]) for name in group])
+
+        cost = part.cost({name: brought[name] for name in weights})
+        return JointTerm([term], group, features, function, cost)
+
+    def joint_cost(self, brought: Mapping[str, Tensor]) -> int:
+        """Return what all perceptrons together cost, in evaluations of a small one."""
+        together = {name: brought[name] for name in self._joint}
+        return len(self.groups) + (self.together.cost(together) if self.together else 0)
 
 
 def _equally_long(rows: Sequence[Tensor], spec: EncoderSpec) -> list[Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from itertools import pairwise
 from math import comb
 
 import numpy as np
@@ -21,11 +22,12 @@ from sklearn_mmfuse._effects import Pool, Subset, subsets
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._tensor_product import outer_product
 
-__all__ = ["ProductTerm", "SeparableTerm", "SumTerm", "mean_of_relu"]
+__all__ = ["JointTerm", "ProductTerm", "SeparableTerm", "SumTerm", "mean_of_relu"]
 
 # One look-up in a sorted array takes as long as so many evaluations of a unit.
 LOOKUP = 4
 LOOKUP_CHUNK = 2**16
+MAX_NUMBERS = 2**22  # read at once by a joint term
 
 FloatArray = NDArray[np.float64]
 Features = Mapping[str, Tensor]
@@ -42,9 +44,17 @@ class SeparableTerm(ABC):
         What each of its modalities brings, `(E, B, F)`.
     """
 
+    # What one evaluation costs, in those of a small perceptron.
+    unit_cost = 1
+
     def __init__(self, term: Term, features: Features) -> None:
-        self.term = term
+        self.terms: tuple[Term, ...] = (term,)
         self.features = dict(features)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities that are read."""
+        return self.terms[0].modalities
 
     @abstractmethod
     def read(self, features: Sequence[Tensor]) -> Tensor:
@@ -52,7 +62,7 @@ class SeparableTerm(ABC):
 
     def evaluate(self, rows: Mapping[str, NDArray[np.intp]]) -> FloatArray:
         """Return the term `(k, C)` on rows of the pool, chosen per modality."""
-        picked = [self.features[m][:, torch.from_numpy(rows[m])] for m in self.term.modalities]
+        picked = [self.features[m][:, torch.from_numpy(rows[m])] for m in self.names]
         values: FloatArray = self.read(picked).mean(dim=0).numpy()
         return values
 
@@ -70,7 +80,7 @@ class SeparableTerm(ABC):
     def _means_by_substitution(self, pool: Pool) -> dict[Subset, FloatArray]:
         """Return `E_T` of what is linear in each modality's features."""
         background = torch.from_numpy(pool.background)
-        names = self.term.modalities
+        names = self.names
         mean = {m: self.features[m][:, background].mean(dim=1, keepdim=True) for m in names}
         rows = {m: self.features[m][:, : pool.n_rows] for m in names}
         means = {}
@@ -160,7 +170,7 @@ class SumTerm(SeparableTerm):
 
     def closed_cost(self, pool: Pool) -> int | None:
         """Return the cost of a linear map or of one relu layer; None for anything else."""
-        order = self.term.order
+        order = len(self.names)
         if not self.later:
             return 0
         if len(self.later) > 1 or self.activation is not torch.relu:
@@ -176,7 +186,7 @@ class SumTerm(SeparableTerm):
         """Return all means, exactly."""
         if not self.later:
             return self._means_by_substitution(pool)
-        names = self.term.modalities
+        names = self.names
         rows, background = np.arange(pool.n_rows), pool.background
         means = {names: self.evaluate(dict.fromkeys(names, rows))}
         for kept in subsets(names, len(names) - 1):
@@ -195,7 +205,7 @@ class SumTerm(SeparableTerm):
     ) -> FloatArray:
         """Return `E_kept` at some rows: unit by unit, then through the linear read-out."""
         known = (reduce(torch.add, (self.features[m] for m in kept)) + self.first_bias).numpy()
-        others = [self.features[m].numpy() for m in self.term.modalities if m not in kept]
+        others = [self.features[m].numpy() for m in self.names if m not in kept]
         hidden = np.empty((known.shape[0], len(rows), known.shape[2]))
         for member, unit in np.ndindex(hidden.shape[0], hidden.shape[2]):
             hidden[member, :, unit] = mean_of_relu(
@@ -204,6 +214,68 @@ class SumTerm(SeparableTerm):
         weight, bias = self.later[0]
         mean: FloatArray = torch.baddbmm(bias, torch.from_numpy(hidden), weight).mean(0).numpy()
         return mean
+
+
+class JointTerm(SeparableTerm):
+    """Terms of which nothing is known but how to evaluate them, all at once.
+
+    Parameters
+    ----------
+    terms : sequence of Term
+        Which; the function returns their values one behind the other.
+    names : tuple of str
+        The modalities that any of them depends on.
+    features
+        As in :class:`SeparableTerm`, of any shape `(E or 1, B, ...)`.
+    function : callable
+        From features of some rows to `(E, B, T * C)`.
+    unit_cost : int
+        What an evaluation costs, in those of a small perceptron.
+    max_rows : int, default=8192
+        How many rows the function can take at once.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        names: tuple[str, ...],
+        features: Features,
+        function: Callable[[Features], Tensor],
+        unit_cost: int,
+        max_rows: int = 8192,
+    ) -> None:
+        super().__init__(terms[0], features)
+        self.terms = tuple(terms)
+        self._names = names
+        self.function = function
+        self.unit_cost = unit_cost
+        self.max_rows = max_rows
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities that are read."""
+        return self._names
+
+    def read(self, features: Sequence[Tensor]) -> Tensor:
+        """Return all terms."""
+        named = dict(zip(self.names, features, strict=True))
+        numbers = sum(feature[0, 0].numel() for feature in features)
+        at_once = max(1, min(MAX_NUMBERS // numbers, self.max_rows))
+        bounds = [*range(0, features[0].shape[1], at_once), features[0].shape[1]]
+        pieces = [
+            self.function({name: feature[:, start:stop] for name, feature in named.items()})
+            for start, stop in pairwise(bounds)
+        ]
+        return torch.cat(pieces, dim=1)
+
+    def take_outputs(self, term: Term, start: int, stop: int) -> JointTerm:
+        """Return the outputs `start` to `stop` as a term of their own."""
+        whole = self.function
+
+        def some(features: Features) -> Tensor:
+            return whole(features)[..., start:stop]
+
+        return JointTerm([term], self.names, self.features, some, self.unit_cost, self.max_rows)
 
 
 def mean_of_relu(known: FloatArray, others: Sequence[FloatArray]) -> FloatArray:

@@ -14,12 +14,15 @@ from sklearn_mmfuse import (
     InTenseRegressor,
     MROClassifier,
     MRORegressor,
+    RoutingClassifier,
+    RoutingRegressor,
     SMURFClassifier,
     SMURFRegressor,
     estimators,
 )
 
 QUICK = {"max_epochs": 100, "random_state": 0}
+SMALL = {**QUICK, "concept_dim": 8, "feature_dim": 8}
 # What reads a single modality has nothing to share: the checks' arrays are divided into two.
 HALVES = {
     "modalities": {"first": slice(0, 1), "rest": slice(1, None)},
@@ -36,6 +39,9 @@ INSTANCES = [
     InTenseClassifier(dtype="float64", n_bootstrap=10, **QUICK),
     InTenseRegressor(dtype="float64", n_bootstrap=10, **QUICK),
     InTenseClassifier(p=2.0, n_bootstrap=0, **QUICK),
+    RoutingClassifier(dtype="float64", **SMALL),
+    RoutingRegressor(dtype="float64", n_concepts=2, **SMALL),
+    RoutingClassifier(routing=False, **SMALL),
     SMURFClassifier(dtype="float64", **HALVES),
     SMURFRegressor(dtype="float64", **HALVES),
     SMURFClassifier(max_order=2, **HALVES),

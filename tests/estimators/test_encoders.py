@@ -16,8 +16,10 @@ from sklearn_mmfuse import (
     MROClassifier,
     MRORegressor,
     MultimodalData,
+    RoutingRegressor,
     SMURFRegressor,
 )
+from sklearn_mmfuse.inspection import modality_effects
 
 N = 120
 RNG = np.random.default_rng(0)
@@ -43,6 +45,14 @@ MODELS = {
     "sMRO": MRORegressor(encoder=SMALL, optimization="smro", **QUICK),
     "SMURF": SMURFRegressor(encoder=SMALL, max_order=2, **QUICK),
     "InTense": InTenseRegressor(encoder=SMALL, n_bootstrap=0, **QUICK),
+    "Routing": RoutingRegressor(encoder=SMALL, **QUICK),
+}
+
+
+MULT = {"name": "mult", "width": 6, "n_layers": 1, "n_heads": 2}
+MULTS = {
+    name: clone(model).set_params(encoder={"speech": MULT, "song": MULT})
+    for name, model in MODELS.items()
 }
 
 
@@ -75,6 +85,31 @@ def test_sequences_images_and_vectors_in_every_estimator(model):
     np.testing.assert_allclose(model.predict(one), model.predict(X)[:1], atol=1e-10)
 
 
+@pytest.mark.parametrize("model", MULTS.values(), ids=MULTS)
+def test_sequences_that_attend_to_each_other_in_every_estimator(model):
+    song = np.random.default_rng(1).normal(size=(N, 14, 2))  # of another length
+    song[::3, 9:] = np.nan
+    some = {"speech": SEQUENCES, "song": song, "text": VECTORS}
+    fitted = clone(model).fit(some, Y)
+    parts = fitted.decompose(some)
+    np.testing.assert_allclose(parts.sum()[:, 0], fitted.predict(some), atol=1e-12)
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict(some), fitted.predict(some))
+    one = {name: block[:1] for name, block in some.items()}
+    np.testing.assert_allclose(fitted.predict(one), fitted.predict(some)[:1], atol=1e-10)
+    longer = some | {"speech": padded(SEQUENCES, before=2, after=1)}
+    np.testing.assert_allclose(fitted.predict(longer), fitted.predict(some), atol=1e-10)
+    swapped = clone(model).set_params(modalities=["text", "song", "speech"]).fit(some, Y)
+    np.testing.assert_allclose(swapped.predict(some), fitted.predict(some), atol=1e-10)
+    few = {name: block[:5] for name, block in some.items()}
+    pure = fitted.decompose(few, purify=True)
+    np.testing.assert_allclose(pure.sum()[:, 0], fitted.predict(few), atol=1e-9)
+    truth = modality_effects(fitted, few, method="exact")
+    for term in truth.terms:
+        same = [pure[other] for other in pure.terms if other.modalities == term.modalities]
+        np.testing.assert_allclose(sum(same), truth[term], atol=1e-9)
+
+
 def padded(sequences, before, after):
     nothing = np.full((N, 1, 3), np.nan)
     return np.concatenate(
@@ -82,7 +117,7 @@ def padded(sequences, before, after):
     )
 
 
-@pytest.mark.parametrize("encoder", ["gru", "lstm", "transformer", "conv1d", MaskedMean])
+@pytest.mark.parametrize("encoder", ["gru", "lstm", "transformer", "conv1d", "mult", MaskedMean])
 @pytest.mark.parametrize("estimator", [MROClassifier, InTenseClassifier])
 def test_padding_changes_neither_the_fit_nor_a_prediction(estimator, encoder):
     model = estimator(encoder={"speech": encoder}, modalities=["speech", "text"], **QUICK)
@@ -95,6 +130,29 @@ def test_padding_changes_neither_the_fit_nor_a_prediction(estimator, encoder):
     np.testing.assert_array_equal(other.predict_proba(gaps), plain)
     ragged = [row[:length] for row, length in zip(SEQUENCES, LENGTHS, strict=True)]
     np.testing.assert_array_equal(other.predict_proba(X | {"speech": ragged}), plain)
+
+
+@pytest.mark.parametrize("encoder", ["gru", "mult"])
+def test_a_background_may_have_longer_sequences(encoder):
+    short = {"speech": SEQUENCES[:6, :4], "text": VECTORS[:6]}
+    behind = {"speech": SEQUENCES[6:12], "text": VECTORS[6:12]}
+    model = MRORegressor(encoder={"speech": encoder}, modalities=["speech", "text"], **QUICK)
+    model.fit(X, Y)
+    pure = model.decompose(short, purify=True, background=behind)
+    np.testing.assert_allclose(pure.sum(), model.decompose(short).sum(), atol=1e-10)
+    truth = modality_effects(
+        model, MultimodalData(short), background=MultimodalData(behind), method="exact"
+    )
+    for term in truth.terms:
+        np.testing.assert_allclose(pure[term], truth[term], atol=1e-9)
+    longer = {**behind, "speech": padded_to(behind["speech"], 20)}
+    same = model.decompose(short, purify=True, background=longer)
+    np.testing.assert_allclose(same.values, pure.values, atol=1e-10)
+
+
+def padded_to(sequences, n_steps):
+    more = np.full((len(sequences), n_steps - sequences.shape[1], sequences.shape[2]), np.nan)
+    return np.concatenate([sequences, more], axis=1)
 
 
 def test_inputs_are_standardized_over_steps_and_pixels_and_padding_is_none_of_them():
@@ -185,6 +243,7 @@ BAD = {
         {"speech": {"name": "transformer", "n_heads": 3}},
         "n_heads=3 .* must divide its width, 64",
     ),
+    "mult of a vector": ({"text": "mult"}, "encoder 'mult' does not read"),
     "a module": ({"text": nn.Linear(4, 2)}, "is a module; pass what makes a new one"),
     "no module": ({"text": dict}, "must return a torch.nn.Module; it returned a dict"),
     "wrong width": (
@@ -203,6 +262,13 @@ def test_encoders_that_cannot_be(encoder, message):
     assert not hasattr(model, "module_")
     if "fails on" not in message:
         assert "\n" not in str(caught.value)
+
+
+def test_modalities_that_attend_to_each_other_need_the_same_options():
+    two = {"a": SEQUENCES, "b": SEQUENCES[..., :2]}
+    encoder = {"a": {"name": "mult", "width": 8}, "b": "mult"}
+    with pytest.raises(ValueError, match=r"'mult' reads attend .* the same options; got {'a': {'w"):
+        RoutingRegressor(encoder=encoder).fit(two, Y)
 
 
 def test_a_name_that_fits_nothing():
@@ -283,3 +349,31 @@ def test_the_best_epoch_comes_back_with_its_batch_normalization():
     assert long.best_epoch_ < long.n_iter_
     short = clone(model).set_params(max_epochs=long.best_epoch_).fit(X, noisy)
     np.testing.assert_array_equal(long.predict(X), short.predict(X))
+
+
+def make_lookup(n_samples):
+    """A question of 3 steps names one of two keys; a memory of 5 to 9 steps holds their values."""
+    rng = np.random.default_rng(0)
+    key = rng.integers(2, size=n_samples)
+    question = rng.normal(scale=0.1, size=(n_samples, 3, 2))
+    question[np.arange(n_samples), rng.integers(3, size=n_samples), key] += 1
+    memory, answers = [], rng.choice([-1, 1], size=(n_samples, 2))
+    for row in range(n_samples):
+        steps = rng.normal(scale=0.1, size=(rng.integers(5, 10), 3))
+        places = rng.permutation(len(steps))[:2]
+        steps[places, [0, 1]] += 1
+        steps[places, 2] = answers[row]
+        memory.append(steps)
+    data = MultimodalData(question=question, memory=memory)
+    return data, answers[np.arange(n_samples), key] > 0
+
+
+def test_a_question_is_looked_up_in_a_memory_of_other_length():
+    data, y = make_lookup(800)
+    encoder = {name: {"name": "mult", "width": 16, "n_layers": 1} for name in data}
+    model = MROClassifier(
+        encoder=encoder, max_epochs=30, n_iter_no_change=8, learning_rate=0.01, random_state=0
+    )
+    assert model.fit(data[:600], y[:600]).score(data[600:], y[600:]) > 0.95
+    additive = clone(model).set_params(max_order=1, max_epochs=10).fit(data[:600], y[:600])
+    assert additive.score(data[600:], y[600:]) < 0.8

@@ -68,6 +68,7 @@ def test_sparse_input():
         (Y[:10], "X has 20 samples, but y has 10"),
         (np.where(Y, np.nan, 0.0), "Input y contains NaN"),
         (RNG.normal(size=20), "Unknown label type"),
+        (np.eye(20, 2), "one class per sample.*got 2 columns. RoutingClassifier takes several"),
         (None, "requires y to be passed"),
     ],
 )

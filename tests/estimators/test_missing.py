@@ -12,6 +12,7 @@ from sklearn_mmfuse import (
     MROClassifier,
     MRORegressor,
     MultimodalData,
+    RoutingClassifier,
     SMURFClassifier,
     SMURFRegressor,
 )
@@ -33,6 +34,7 @@ MODELS = {
     "smro": (MRORegressor, {"optimization": "smro", "fusion": "tensor"}),
     "joint": (MRORegressor, {"optimization": "joint", "share_encoders": True}),
     "mro classifier": (MROClassifier, {}),
+    "routing classifier": (RoutingClassifier, {"concept_dim": 4}),
     "smurf": (SMURFRegressor, {"max_order": 2}),
     "smurf classifier": (SMURFClassifier, {}),
     "ehgr": (SMURFRegressor, {"factorization": "ehgr"}),

@@ -182,7 +182,7 @@ def test_separated_terms_are_the_terms(hidden, normalization):
         means = term.closed_means(pool)
         np.testing.assert_allclose(
             means[()],
-            exact_effects(term.evaluate, term.term.modalities, pool, 1).constant,
+            exact_effects(term.evaluate, term.names, pool, 1).constant,
             atol=1e-12,
         )
 

@@ -58,11 +58,11 @@ def test_separated_terms_are_the_terms(fusion, share, hidden, activation, optimi
     X = make_rows(7)
     values = net(X).terms
     separated = net.separate(X)
-    assert {term.term for term in separated} == set(values)
+    assert {term.terms[0] for term in separated} == set(values)
     rows = np.arange(7)
     for term in separated:
-        found = term.evaluate(dict.fromkeys(term.term.modalities, rows))
-        np.testing.assert_allclose(found, values[term.term].mean(0), atol=1e-12)
+        found = term.evaluate(dict.fromkeys(term.names, rows))
+        np.testing.assert_allclose(found, values[term.terms[0]].mean(0), atol=1e-12)
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def test_closed_forms_are_the_averages_over_every_combination(
     for term in net.separate(make_rows(5 + (n_background or 0), n_modalities)):
         if term.closed_cost(pool) is None:
             continue
-        names = term.term.modalities
+        names = term.names
         exact = exact_effects(term.evaluate, names, pool, len(names))
         means, wanted = term.closed_means(pool), subsets(names, len(names))
         np.testing.assert_allclose(means[()], exact.constant, atol=1e-12)

@@ -74,11 +74,11 @@ def test_separated_terms_are_the_terms_and_their_closed_forms_exact(hidden):
     net, X = shake(make_net(2, hidden)), make_rows()
     values, rows, pool = net(X).terms, np.arange(7), Pool(7)
     for term in net.separate(X):
-        found = term.evaluate(dict.fromkeys(term.term.modalities, rows))
-        np.testing.assert_allclose(found, values[term.term][0], atol=1e-10)
+        found = term.evaluate(dict.fromkeys(term.names, rows))
+        np.testing.assert_allclose(found, values[term.terms[0]][0], atol=1e-10)
         if term.closed_cost(pool) is None:
             continue
-        names = term.term.modalities
+        names = term.names
         exact = exact_effects(term.evaluate, names, pool, len(names))
         means, wanted = term.closed_means(pool), subsets(names, len(names))
         for subset, effect in zip(wanted, pure_effects(means, wanted), strict=True):

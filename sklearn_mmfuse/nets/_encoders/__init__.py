@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sklearn_mmfuse.nets._encoders._base import Encoder, EncoderSpec
 from sklearn_mmfuse.nets._encoders._convolution import Conv1dEncoder, Conv2dEncoder
+from sklearn_mmfuse.nets._encoders._mult import MulTEncoder
 from sklearn_mmfuse.nets._encoders._recurrent import GRUEncoder, LSTMEncoder
 from sklearn_mmfuse.nets._encoders._transformer import TransformerEncoder
 from sklearn_mmfuse.nets._encoders._user_module import UserEncoder, global_generator
@@ -18,6 +19,7 @@ __all__ = [
     "EncoderSpec",
     "GRUEncoder",
     "LSTMEncoder",
+    "MulTEncoder",
     "TransformerEncoder",
     "UserEncoder",
     "global_generator",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfuse.nets._layers import uniform_fan_in_
 
-__all__ = ["Encoder", "EncoderSpec", "WeightedEncoder"]
+__all__ = ["CopiedWeights", "Encoder", "EncoderSpec", "WeightedEncoder", "split_padding"]
 
 SampleShape = tuple[int | None, ...]
 
@@ -44,6 +44,11 @@ class EncoderSpec:
         return self.kind not in ("mlp", "identity")
 
     @property
+    def is_joint(self) -> bool:
+        """Whether it reads the modalities of a subset together."""
+        return self.kind == "mult"
+
+    @property
     def feature_shape(self) -> tuple[int, ...]:
         """The shape of what a sample is standardized by: one number per feature or channel."""
         if len(self.shape) == 3:
@@ -66,8 +71,8 @@ class Encoder(nn.Module, ABC):
         """Return a vector per row."""
 
 
-class WeightedEncoder(Encoder):
-    """An encoder made of plain weights, one stack of them for all copies.
+class CopiedWeights(nn.Module):
+    """Plain weights and biases, one stack of them for all copies.
 
     Parameters
     ----------
@@ -104,6 +109,11 @@ class WeightedEncoder(Encoder):
         for key, bias in self.biases.items():
             nn.init.constant_(bias.data[:, copy], 1.0 if key.startswith("gain") else 0.0)
 
+    def load_copy(self, other: CopiedWeights, copy: int) -> None:
+        """Take the parameters of one copy of another bank for the only copy of this one."""
+        for ours, theirs in zip(self.parameters(), other.parameters(), strict=True):
+            ours.data.copy_(theirs.data[:, copy : copy + 1])
+
     def weight(self, key: str) -> Tensor:
         """Return a weight of all copies, `(E * R, ...)`."""
         return self.weights[key].flatten(0, 1)
@@ -111,6 +121,10 @@ class WeightedEncoder(Encoder):
     def bias(self, key: str) -> Tensor:
         """Return a bias of all copies, `(E * R, ...)`."""
         return self.biases[key].flatten(0, 1)
+
+
+class WeightedEncoder(CopiedWeights, Encoder):
+    """An encoder made of plain weights."""
 
 
 def split_padding(x: Tensor) -> tuple[Tensor, Tensor]:

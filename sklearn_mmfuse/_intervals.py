@@ -1,4 +1,4 @@
-"""Bootstrap over rows, or over the persons that rows belong to."""
+"""Confidence intervals over rows, or over the persons that rows belong to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, t
 
+from sklearn_mmfuse._groups import members
 from sklearn_mmfuse._random import Seed, generator
 
-__all__ = ["bootstrap_interval", "bootstrap_weights", "check_confidence"]
+__all__ = ["bootstrap_interval", "bootstrap_weights", "check_confidence", "mean_interval"]
 
 FloatArray = NDArray[np.float64]
 
@@ -44,24 +46,81 @@ def bootstrap_weights(
 
     Examples
     --------
-    >>> from sklearn_mmfuse._bootstrap import bootstrap_weights
+    >>> from sklearn_mmfuse._intervals import bootstrap_weights
     >>> bootstrap_weights(4, 2, random_state=0).sum(axis=1)
     array([1., 1.])
     """
     rng = generator(random_state)
-    labels = np.arange(n_samples) if groups is None else np.asarray(groups)
-    if labels.shape != (n_samples,):
-        raise ValueError(
-            f"groups must hold one entry for each of the {n_samples} samples; got shape "
-            f"{labels.shape}."
-        )
-    names, member = np.unique(labels, return_inverse=True)
-    if groups is not None and len(names) < 2:
+    n_groups, member = members(n_samples, groups)
+    if groups is not None and n_groups < 2:
         raise ValueError("groups holds a single group; drawing groups needs at least two.")
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap)
+    counts = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_bootstrap)
     weights = counts[:, member].astype(np.float64)
     normalized: FloatArray = weights / weights.sum(axis=1, keepdims=True)
     return normalized
+
+
+def mean_interval(
+    values: FloatArray,
+    *,
+    confidence: float,
+    weight: FloatArray | None = None,
+    groups: ArrayLike | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Return weighted means over rows and their intervals by the central limit theorem.
+
+    Rows of a group may depend on each other: with `groups`, what varies is the sum over a group of
+    deviations from the mean, and its quantile is Student's, for groups are often few. A row without
+    a value (NaN) does not count.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, ...)
+        Numbers or NaN.
+    confidence : float
+        The level.
+    weight : ndarray of shape (n_samples,), optional
+        What rows count.
+    groups : array-like of shape (n_samples,), optional
+        The person each row belongs to.
+
+    Returns
+    -------
+    mean : ndarray of shape (...)
+        NaN where no row has a value.
+    interval : ndarray of shape (..., 2)
+        Lower and upper ends; NaN where fewer than two rows (or groups) have a value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfuse._intervals import mean_interval
+    >>> mean, interval = mean_interval(np.array([1.0, 2.0, 3.0, 4.0]), confidence=0.95)
+    >>> float(mean), interval.round(2)
+    (2.5, array([1.23, 3.77]))
+    """
+    check_confidence(confidence)
+    n_groups, member = members(len(values), groups)
+    flat = values.reshape(len(values), -1)
+    there = ~np.isnan(flat)
+    weights = there * (np.ones(len(values)) if weight is None else weight)[:, np.newaxis]
+    total = weights.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (weights * np.where(there, flat, 0.0)).sum(axis=0) / total
+        deviation = weights * np.where(there, flat - mean, 0.0)
+        sums, counts = deviation, weights > 0
+        if groups is not None:
+            order = np.argsort(member, kind="stable")
+            starts = np.searchsorted(member[order], np.arange(n_groups))
+            sums = np.add.reduceat(deviation[order], starts, axis=0)
+            counts = np.logical_or.reduceat(counts[order], starts, axis=0)
+        n = counts.sum(axis=0)
+        error = np.sqrt((sums**2).sum(axis=0) * n / (n - 1)) / total
+    level = 0.5 + confidence / 2
+    reach = norm.ppf(level) if groups is None else t.ppf(level, np.maximum(n - 1, 1))
+    ends = np.stack([mean - reach * error, mean + reach * error], axis=-1)
+    ends[n < 2] = np.nan
+    return mean.reshape(values.shape[1:]), ends.reshape(*values.shape[1:], 2)
 
 
 def bootstrap_interval(
@@ -92,7 +151,7 @@ def bootstrap_interval(
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_mmfuse._bootstrap import bootstrap_interval
+    >>> from sklearn_mmfuse._intervals import bootstrap_interval
     >>> x = np.arange(100.0)
     >>> bootstrap_interval(lambda weights: weights @ x, 100, n_bootstrap=500, confidence=0.9,
     ...                    random_state=0).round()
