@@ -26,7 +26,7 @@ import torch
 from scipy.stats import f_oneway, ttest_ind
 
 from sklearn_mmfuse import Decomposition, MROClassifier
-from sklearn_mmfuse._bootstrap import bootstrap_interval
+from sklearn_mmfuse._intervals import bootstrap_interval
 from sklearn_mmfuse.datasets import fetch_instagram_intent, paper_folds
 from sklearn_mmfuse.inspection import separation_error
 
