@@ -1,5 +1,6 @@
 """Multimodal data sets, real ones and ones whose true decomposition is known."""
 
+from sklearn_mmfuse.datasets._affect import load_affect
 from sklearn_mmfuse.datasets._breast_cancer import load_breast_cancer_modalities
 from sklearn_mmfuse.datasets._instagram import fetch_instagram_intent, paper_folds
 from sklearn_mmfuse.datasets._interactions import (
@@ -14,6 +15,7 @@ from sklearn_mmfuse.datasets._synthgene import make_synthgene, make_synthgene_tr
 
 __all__ = [
     "fetch_instagram_intent",
+    "load_affect",
     "load_breast_cancer_modalities",
     "make_additive",
     "make_bimodal",
