@@ -77,6 +77,8 @@ class FusionClassifierMixin(ClassifierMixin):
             )
         y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
+        if y.dtype == object and any(label is None for label in y):
+            raise ValueError("Input y contains None: drop the samples whose class is unknown.")
         check_classification_targets(y)
         encoder = LabelEncoder().fit(y)
         if len(encoder.classes_) < 2:

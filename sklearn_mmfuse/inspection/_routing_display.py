@@ -307,7 +307,7 @@ class RoutingDisplay:
 def _refuse(kind: str, **unused: Any) -> None:
     """Refuse what only the other kind of picture looks at."""
     if given := [name for name, value in unused.items() if value is not None]:
-        raise ValueError(f"{' and '.join(given)} mean nothing to kind={kind!r}; leave them out.")
+        raise ValueError(f"kind={kind!r} does not look at {' and '.join(given)}; leave that out.")
 
 
 def _find(concept: Any, known: Sequence[str]) -> int:

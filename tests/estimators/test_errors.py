@@ -70,6 +70,7 @@ def test_sparse_input():
         (RNG.normal(size=20), "Unknown label type"),
         (np.eye(20, 2), "one class per sample.*got 2 columns. RoutingClassifier takes several"),
         (None, "requires y to be passed"),
+        (np.array(["a", None] * 10, dtype=object), "y contains None: drop the samples"),
     ],
 )
 def test_bad_targets_of_a_classifier(y, message):

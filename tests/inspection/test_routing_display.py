@@ -164,8 +164,8 @@ def test_what_cannot_be_drawn_is_refused():
         ({"groups": ["a"] * 59}, "each of the 60 samples"),
         ({"kind": "local", "concept": "sad", "samples": [1.5]}, "rows between 0 and 59"),
         ({"kind": "local", "concept": "sad", "samples": []}, "rows between 0 and 59"),
-        ({"samples": [1], "concept": "sad"}, "samples and concept mean nothing to kind='global'"),
-        ({"kind": "local", "groups": [1]}, "groups mean nothing to kind='local'"),
+        ({"samples": [1], "concept": "sad"}, "kind='global' does not look at samples and concept"),
+        ({"kind": "local", "groups": [1]}, "kind='local' does not look at groups"),
     ):
         with pytest.raises(ValueError, match=message):
             RoutingDisplay(routed).plot(**params)
