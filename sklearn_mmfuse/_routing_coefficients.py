@@ -118,7 +118,10 @@ class RoutingCoefficients:
     ) -> pd.DataFrame:
         """Return means over the samples, with intervals by the central limit theorem (eq. 4).
 
-        Intervals are about these samples: how a model trained anew would route is not in them.
+        Intervals are about these samples: how a model trained anew would route is not in them, and
+        with many samples the smallest excess is significant; look at its size. A term that speaks
+        for one class is routed elsewhere in samples of others: for a class, summarize its samples,
+        `routed[y == "sad"].summary(groups=person[y == "sad"])`.
 
         Parameters
         ----------

@@ -432,6 +432,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         purify : bool, default=False
             Move what a term owes to fewer modalities to the terms of those: each term is then its
             pure effect, with mean zero over each of its modalities, and the sum does not change.
+            Needs rows, and a background, that lack no modality.
         background : like X, optional
             The rows over which modalities are averaged, each on its own, to tell what is pure. By
             default `X` itself, so that a row's terms depend on the rows beside it; pass the
