@@ -86,27 +86,6 @@ class MultilabelClassifierMixin(FusionClassifierMixin):
     def _output_names(self) -> list[Any]:
         return list(self.label_names_) if self._has_labels else super()._output_names()
 
-    def decision_function(self, X: Any, *, available: Any = None) -> FloatArray:
-        """Return the raw prediction.
-
-        Parameters
-        ----------
-        X : MultimodalData, mapping, data frame or array
-            Samples.
-        available : list of str, optional
-            Take all other modalities for absent.
-
-        Returns
-        -------
-        raw : ndarray of shape (n,), (n, n_classes) or (n, n_labels)
-            Log-odds of `classes_[1]` with two classes, one logit per class with several, the
-            log-odds of every label otherwise.
-        """
-        if self._has_labels:
-            raw: FloatArray = self.decompose(X, available=available).sum()
-            return raw
-        return super().decision_function(X, available=available)
-
     def predict_proba(self, X: Any, *, available: Any = None) -> Any:
         """Return probabilities.
 

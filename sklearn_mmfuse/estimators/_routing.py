@@ -119,11 +119,8 @@ class _BaseRouting(BaseFusionEstimator):
         )
         p, r = p[order].T, r[order].transpose(1, 0, 2)
         if present is not None:
-            there = net.present_terms(present.to(net.reads)).cpu().numpy()[order].T
-            p, r = (
-                np.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, np.nan)
-                for x in (p, r)
-            )
+            absent = net.present_terms(present.to(net.reads)).cpu().numpy()[order].T == 0
+            p[absent], r[absent] = np.nan, np.nan
         return RoutingCoefficients(p, r, self.terms_, self._concept_names())
 
     def routing_coefficients(

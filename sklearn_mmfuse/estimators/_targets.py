@@ -119,8 +119,9 @@ class FusionClassifierMixin(ClassifierMixin):
 
         Returns
         -------
-        raw : ndarray of shape (n,) or (n, n_classes)
-            Log-odds of `classes_[1]` with two classes, one logit per class otherwise.
+        raw : ndarray of shape (n,), (n, n_classes) or (n, n_labels)
+            Log-odds of `classes_[1]` with two classes, one logit per class with several; the
+            log-odds of every label, where a method takes several labels.
         """
         raw: FloatArray = self.decompose(X, available=available).sum()
         return raw[:, 0] if raw.shape[1] == 1 else raw

@@ -19,7 +19,7 @@ from sklearn_mmfuse.inspection._heat_map import (
     write_cells,
 )
 from sklearn_mmfuse.inspection._predictors import last_step
-from sklearn_mmfuse.inspection._style import import_pyplot, short_labels, width_for
+from sklearn_mmfuse.inspection._style import import_pyplot, pick_output, short_labels, width_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -314,9 +314,7 @@ def _find(concept: Any, known: Sequence[str]) -> int:
     """Return the position of a concept's name; a class may be given as it is, say `2` or `2.0`."""
     if isinstance(concept, float | np.floating) and float(concept).is_integer():
         concept = int(concept) if str(concept) not in known else concept
-    if str(concept) not in known:
-        raise ValueError(f"concept must be one of {list(known)}; got {concept!r}.")
-    return list(known).index(str(concept))
+    return pick_output(concept, known, "concept")
 
 
 def _cell(row: pd.Series[Any], uniform: float) -> str:

@@ -122,10 +122,10 @@ def check_count(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
 
 
-def pick_output(output: Any, outputs: Sequence[str]) -> int:
+def pick_output(output: Any, outputs: Sequence[str], name: str = "output") -> int:
     """Return the position of an output's name; a class may be given as it is, say `2`."""
     if str(output) not in outputs:
-        raise ValueError(f"output must be one of {list(outputs)}; got {output!r}.")
+        raise ValueError(f"{name} must be one of {list(outputs)}; got {output!r}.")
     return list(outputs).index(str(output))
 
 
