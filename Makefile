@@ -39,5 +39,5 @@ clean:
 
 .venv/test.stamp: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "Installing into .venv (about a minute) ..."
-	$(INSTALL) -e ".[plot,progress,test]"
+	$(INSTALL) -e ".[plot,progress,transformers,test]"
 	@touch $@

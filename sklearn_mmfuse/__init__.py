@@ -4,10 +4,14 @@ from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._routing_coefficients import RoutingCoefficients
 from sklearn_mmfuse.estimators import (
+    FusionClassifier,
+    FusionRegressor,
     InTenseClassifier,
     InTenseRegressor,
     MROClassifier,
     MRORegressor,
+    MutualDependencyClassifier,
+    MutualDependencyRegressor,
     RoutingClassifier,
     RoutingRegressor,
     SMURFClassifier,
@@ -17,12 +21,16 @@ from sklearn_mmfuse.preprocessing import ModalityColumnTransformer
 
 __all__ = [
     "Decomposition",
+    "FusionClassifier",
+    "FusionRegressor",
     "InTenseClassifier",
     "InTenseRegressor",
     "MROClassifier",
     "MRORegressor",
     "ModalityColumnTransformer",
     "MultimodalData",
+    "MutualDependencyClassifier",
+    "MutualDependencyRegressor",
     "RoutingClassifier",
     "RoutingCoefficients",
     "RoutingRegressor",

@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 TermLike = str | Sequence[str] | Term
 Terms = TermLike | Iterable[TermLike]
 
+METHODS = ("terms", "effects")
+
 # A Shapley value looks at every subset of modalities.
 MAX_SHAPLEY = 12
 
@@ -59,6 +61,9 @@ class Decomposition:
     absent : ndarray of shape (n_samples, n_terms), optional
         True where a row lacks a modality that the term reads: its contribution is zero there, and
         `to_frame` shows it as NaN.
+    method : {"terms", "effects"}, default="terms"
+        What the values are: the addends of a net, or the pure effects of sets of modalities on a
+        prediction, whatever the net.
 
     Examples
     --------
@@ -91,6 +96,7 @@ class Decomposition:
     standard_errors: FloatArray | None
     confidence: float
     absent: NDArray[np.bool_] | None
+    method: str
 
     def __init__(
         self,
@@ -102,12 +108,15 @@ class Decomposition:
         standard_errors: ArrayLike | None = None,
         confidence: float = 0.95,
         absent: ArrayLike | None = None,
+        method: str = "terms",
     ) -> None:
         values, bias = np.asarray(values, dtype=np.float64), np.asarray(bias, dtype=np.float64)
         errors = None if standard_errors is None else np.asarray(standard_errors, dtype=np.float64)
         _check_shapes(values, bias, errors, len(terms), len(outputs))
         if link not in LINKS:
             raise ValueError(f"link must be one of {sorted(LINKS)}; got {link!r}.")
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {list(METHODS)}; got {method!r}.")
         check_confidence(confidence)
         for name, value in (
             ("values", values),
@@ -118,6 +127,7 @@ class Decomposition:
             ("standard_errors", errors),
             ("confidence", float(confidence)),
             ("absent", None if absent is None else np.asarray(absent, dtype=np.bool_)),
+            ("method", method),
         ):
             object.__setattr__(self, name, value)
 
@@ -257,8 +267,10 @@ class Decomposition:
             raise ValueError("There is nothing to concatenate.")
         first = several[0]
         for part in several[1:]:
-            if (part.terms, part.outputs, part.link) != (first.terms, first.outputs, first.link):
-                raise ValueError(f"{part!r} has other terms, outputs or link than {first!r}.")
+            if _kind(part) != _kind(first):
+                raise ValueError(
+                    f"{part!r} has other terms, outputs, link or method than {first!r}."
+                )
         one = all(np.array_equal(part.bias, several[0].bias) for part in several)
         one = one and first.bias.ndim == 1
         errors = [
@@ -324,7 +336,9 @@ class Decomposition:
             values, bias = self._shapley(names)
             link, outputs = "identity", self.outputs
         terms = [Term([name]) for name in names]
-        return Decomposition(values, bias, terms, link, outputs, confidence=self.confidence)
+        return Decomposition(
+            values, bias, terms, link, outputs, confidence=self.confidence, method=self.method
+        )
 
     def _shapley(self, names: list[str]) -> tuple[FloatArray, FloatArray]:
         """Return the Shapley values of the reported prediction, and that of no modality."""
@@ -496,3 +510,7 @@ def _names_one_term(key: Any, terms: Sequence[Term]) -> bool:
     if not isinstance(key, tuple) or not _names_a_term(key):
         return isinstance(key, str | Term)
     return tuple(sorted(key)) in [term.modalities for term in terms]
+
+
+def _kind(parts: Decomposition) -> tuple[Any, ...]:
+    return parts.terms, parts.outputs, parts.link, parts.method

@@ -12,7 +12,13 @@ from scipy.stats import norm, t
 from sklearn_mmfuse._groups import members
 from sklearn_mmfuse._random import Seed, generator
 
-__all__ = ["bootstrap_interval", "bootstrap_weights", "check_confidence", "mean_interval"]
+__all__ = [
+    "bootstrap_interval",
+    "bootstrap_weights",
+    "check_confidence",
+    "mean_error",
+    "mean_interval",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -100,6 +106,31 @@ def mean_interval(
     (2.5, array([1.23, 3.77]))
     """
     check_confidence(confidence)
+    mean, error, n = mean_error(values, weight=weight, groups=groups)
+    level = 0.5 + confidence / 2
+    reach = norm.ppf(level) if groups is None else t.ppf(level, np.maximum(n - 1, 1))
+    ends = np.stack([mean - reach * error, mean + reach * error], axis=-1)
+    ends[n < 2] = np.nan
+    return mean, ends
+
+
+def mean_error(
+    values: FloatArray, *, weight: FloatArray | None = None, groups: ArrayLike | None = None
+) -> tuple[FloatArray, FloatArray, NDArray[np.intp]]:
+    """Return weighted means over rows, their standard errors, and of how many rows or groups.
+
+    Parameters
+    ----------
+    values, weight, groups
+        As in `mean_interval`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfuse._intervals import mean_error
+    >>> [float(number) for number in mean_error(np.array([1.0, 2.0, 3.0]))]
+    [2.0, 0.577350269, 3.0]
+    """
     n_groups, member = members(len(values), groups)
     flat = values.reshape(len(values), -1)
     there = ~np.isnan(flat)
@@ -116,11 +147,8 @@ def mean_interval(
             counts = np.logical_or.reduceat(counts[order], starts, axis=0)
         n = counts.sum(axis=0)
         error = np.sqrt((sums**2).sum(axis=0) * n / (n - 1)) / total
-    level = 0.5 + confidence / 2
-    reach = norm.ppf(level) if groups is None else t.ppf(level, np.maximum(n - 1, 1))
-    ends = np.stack([mean - reach * error, mean + reach * error], axis=-1)
-    ends[n < 2] = np.nan
-    return mean.reshape(values.shape[1:]), ends.reshape(*values.shape[1:], 2)
+    shape = values.shape[1:]
+    return mean.reshape(shape), error.reshape(shape), n.reshape(shape)
 
 
 def bootstrap_interval(

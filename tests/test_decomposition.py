@@ -141,7 +141,7 @@ def test_folds_are_put_together_although_their_biases_differ():
     same = Decomposition.concat([one, one[:2]])
     assert same.bias.shape == (1,)
     assert len(Decomposition.concat([whole, whole])) == 14
-    with pytest.raises(ValueError, match="other terms, outputs or link"):
+    with pytest.raises(ValueError, match="other terms, outputs, link or method"):
         Decomposition.concat([one, make_parts(outputs=["a", "b"])])
     with pytest.raises(ValueError, match="nothing to concatenate"):
         Decomposition.concat([])

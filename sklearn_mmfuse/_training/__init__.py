@@ -1,6 +1,7 @@
 """Training, private: rows in, a trained net and its history out."""
 
 from sklearn_mmfuse._training._batches import Rows
+from sklearn_mmfuse._training._critic import CriticOptions, score_network
 from sklearn_mmfuse._training._fit import (
     TrainingOptions,
     TrainingResult,
@@ -13,9 +14,12 @@ from sklearn_mmfuse._training._fit import (
 from sklearn_mmfuse._training._fusion_layer import BlockFeatures, FusionLayer, fit_fusion_layer
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._split import validation_split
+from sklearn_mmfuse._training._total_correlation import CriticResult, run_critic
 
 __all__ = [
     "BlockFeatures",
+    "CriticOptions",
+    "CriticResult",
     "DivergedError",
     "FusionLayer",
     "Rows",
@@ -26,6 +30,8 @@ __all__ = [
     "fit_network",
     "predict_network",
     "resolve_device",
+    "run_critic",
     "run_network",
+    "score_network",
     "validation_split",
 ]

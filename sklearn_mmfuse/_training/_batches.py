@@ -116,7 +116,13 @@ class BatchSampler:
     def _inputs(self, rows: Rows) -> dict[str, Any]:
         """Return what the net reads of some rows."""
         mask, present = self._mask(len(rows)), self._present(rows)
-        return {"X": rows.X, "weight": rows.weight, "mask": mask, "present": present}
+        return {
+            "X": rows.X,
+            "weight": rows.weight,
+            "mask": mask,
+            "present": present,
+            "recorded": rows.present,  # without what was lost for this step
+        }
 
     def _penalty_batch(self) -> dict[str, Any] | None:
         size = self.penalty_batch_size

@@ -15,9 +15,17 @@ from torch.func import functional_call
 
 from sklearn_mmfuse._training._batches import BatchSampler, Rows
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
+from sklearn_mmfuse._training._critic import CriticOptions, CriticPlayer
 from sklearn_mmfuse._training._net import FusionTrainer
 from sklearn_mmfuse.losses import Objective
-from sklearn_mmfuse.nets import FusionNet, FusionOutput, global_generator, row_slices, rows_at_once
+from sklearn_mmfuse.nets import (
+    DependencyNet,
+    FusionNet,
+    FusionOutput,
+    global_generator,
+    row_slices,
+    rows_at_once,
+)
 
 __all__ = [
     "TrainingOptions",
@@ -46,6 +54,7 @@ class TrainingOptions:
     penalty_batch_size: int = 0
     verbose: int = 0
     net_params: Mapping[str, Any] = field(default_factory=dict)
+    critic: CriticOptions | None = None
 
 
 @dataclass
@@ -147,7 +156,10 @@ def _fit_network(
                 validation = None if validation is None else _leave_rest(trained, validation)
             net.begin_part(position)
             n_before = len(result.history)
-            _fit_part(part, train, validation, objective, options, shuffler, on_epoch, result)
+            opponent = _opponent(train, options, (seed + 2**30) % 2**63)
+            _fit_part(
+                part, train, validation, objective, options, shuffler, on_epoch, result, opponent
+            )
             part.eval()
             if result.interrupted or result.stopped:
                 done = position + (len(result.history) > n_before)
@@ -215,6 +227,7 @@ def _fit_part(
     shuffler: torch.Generator,
     on_epoch: tuple[Callable[[], None], Callable[[], bool]] | None,
     result: TrainingResult,
+    opponent: Callable[[FusionNet], CriticPlayer] | None,
 ) -> None:
     """Train one net and add what happened to `result`."""
     best = BestEpoch(options.n_iter_no_change) if validation is not None else None
@@ -226,6 +239,7 @@ def _fit_part(
         objective,
         **_trainer_params(options, callbacks, part.undecayed),
         max_grad_norm=options.max_grad_norm,
+        opponent=opponent,
     )
     samplers = (
         BatchSampler(
@@ -255,6 +269,28 @@ def _fit_part(
     result.best_epoch = done + best.best_epoch_ if best is not None else len(result.history)
 
 
+def _opponent(
+    train: Rows, options: TrainingOptions, seed: int
+) -> Callable[[FusionNet], CriticPlayer] | None:
+    """Return what makes the other player of a net, where there is to be one."""
+    critic = options.critic
+    if critic is None:
+        return None
+
+    def make(net: FusionNet) -> CriticPlayer:
+        assert isinstance(net, DependencyNet)
+        return CriticPlayer(
+            net,
+            train,
+            critic,
+            batch_size=options.batch_size,
+            max_grad_norm=options.max_grad_norm,
+            seed=seed,
+        )
+
+    return make
+
+
 def _trainer_params(
     options: TrainingOptions, callbacks: list[Any], undecayed: Sequence[str]
 ) -> dict[str, Any]:
@@ -279,7 +315,7 @@ def _trainer_params(
 
 def _epochs(trainer: FusionTrainer, done: int) -> list[dict[str, Any]]:
     """Return completed epochs as plain rows, numbered on from `done`."""
-    kept = ("train_loss", "valid_loss", "dur")
+    kept = ("train_loss", "valid_loss", "dependency", "valid_dependency", "dur")
     return [
         {"epoch": done + row["epoch"], **{key: row[key] for key in kept if key in row}}
         for row in trainer.history

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from skorch.callbacks import EpochTimer, PrintLog
 from torch import Tensor, nn
 
 from sklearn_mmfuse._training._batches import Batch, BatchSampler
+from sklearn_mmfuse._training._critic import CriticPlayer
 from sklearn_mmfuse.nets import FusionOutput
 
 __all__ = ["DivergedError", "FusionTrainer"]
@@ -31,11 +33,31 @@ class FusionTrainer(NeuralNet):
         As for `NeuralNet`.
     max_grad_norm : float or None
         Gradients with a larger norm are scaled down to it.
+    opponent : callable, optional
+        Makes the other player of a net, once that is initialized and on its device.
     """
 
-    def __init__(self, *args: Any, max_grad_norm: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        max_grad_norm: float | None = None,
+        opponent: Callable[[Any], CriticPlayer] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.max_grad_norm = max_grad_norm
+        self.opponent = opponent
+
+    def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters that are this trainer's: an opponent trains its own."""
+        apart = self.module_.trained_apart
+        for name, parameter in super().get_all_learnable_params():
+            if not name.startswith(apart):
+                yield name, parameter
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Let the other player in."""
+        self.player_ = None if self.opponent is None else self.opponent(self.module_)
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
@@ -74,14 +96,32 @@ class FusionTrainer(NeuralNet):
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Take one optimizer step."""
         inputs, target = batch
+        if self.player_ is not None:
+            self.player_.train()
         for parameter in self.module_.parameters():
             parameter.grad = None
         loss = self.get_loss(self.infer(inputs), target, X=inputs, training=True)
         loss.backward()
+        if self.player_ is not None and (penalty := self.player_.penalty(inputs)) is not None:
+            self._add_gradient(penalty.sum())
+            loss = loss + penalty.sum()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
         self._step_optimizer(None)
         return {"loss": loss.detach()}
+
+    def _add_gradient(self, penalty: Tensor) -> None:
+        """Add the gradient of a penalty, shortened to no more than that of the loss.
+
+        What another player rewards may have no bound: unshortened, it drowns the loss.
+        """
+        parameters = [p for p in self.module_.parameters() if p.grad is not None]
+        gradients = torch.autograd.grad(penalty, parameters, materialize_grads=True)
+        length = _length([p.grad for p in parameters if p.grad is not None])
+        factor = (length / _length(gradients).clamp_min(1e-12)).clamp_max(1.0)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            assert parameter.grad is not None
+            parameter.grad.add_(gradient * factor)
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
@@ -117,5 +157,12 @@ class FusionTrainer(NeuralNet):
         )
         loss = float(total) / sum(sizes)
         self.history.record(f"{prefix}_loss", loss)
+        if self.player_ is not None:
+            bound = self.player_.pop_bound() if training else self.player_.measure(iterator.rows)
+            self.history.record("dependency" if training else "valid_dependency", bound)
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(f"the {prefix} loss became {loss} in epoch {len(self.history)}")
+
+
+def _length(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()

@@ -11,6 +11,7 @@ from sklearn_mmfuse.datasets._interactions import (
     make_trimodal,
 )
 from sklearn_mmfuse.datasets._switching import make_switching
+from sklearn_mmfuse.datasets._synchronous import make_synchronous
 from sklearn_mmfuse.datasets._synthgene import make_synthgene, make_synthgene_tri
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "make_redundant",
     "make_redundant_interactions",
     "make_switching",
+    "make_synchronous",
     "make_synthgene",
     "make_synthgene_tri",
     "make_trimodal",

@@ -289,8 +289,7 @@ def _bunch(
     **more: Any,
 ) -> Bunch:
     """Return the data with the target that these addends make."""
-    if isinstance(noise, bool) or not isinstance(noise, Real) or not 0 <= noise < np.inf:
-        raise ValueError(f"noise must be a standard deviation, 0 or more; got {noise!r}.")
+    check_noise(noise)
     contributions = as_decomposition(list(addends.values()), [0.0], list(addends), "identity", "y")
     target = contributions.sum()[:, 0] + hidden
     if noise:
@@ -310,3 +309,8 @@ def as_decomposition(
 def check_count(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+
+
+def check_noise(noise: float) -> None:
+    if isinstance(noise, bool) or not isinstance(noise, Real) or not 0 <= noise < np.inf:
+        raise ValueError(f"noise must be a standard deviation, 0 or more; got {noise!r}.")

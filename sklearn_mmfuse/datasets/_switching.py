@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._random import Seed, generator
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse.datasets._interactions import check_count
+from sklearn_mmfuse.datasets._interactions import check_count, check_noise
 
 __all__ = ["make_switching"]
 
@@ -62,8 +62,7 @@ def make_switching(
     check_count("n_samples", n_samples)
     if isinstance(n_classes, bool) or not isinstance(n_classes, Integral) or n_classes < 2:
         raise ValueError(f"n_classes must be an integer of at least 2; got {n_classes!r}.")
-    if isinstance(noise, bool) or not isinstance(noise, Real) or not 0 <= noise < np.inf:
-        raise ValueError(f"noise must be a standard deviation, 0 or more; got {noise!r}.")
+    check_noise(noise)
     rng = generator(random_state)
     context = rng.normal(size=(n_samples, 1))
     which = (context[:, 0] <= 0).astype(np.intp)

@@ -47,11 +47,11 @@ from sklearn_mmfuse._training import (
 )
 from sklearn_mmfuse._validation import check_modalities
 from sklearn_mmfuse.estimators._encoders import resolve_encoders
-from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, train_in_context
+from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, present_rows, train_in_context
 from sklearn_mmfuse.estimators._missing import contribution_moments, keep_available, recover
 from sklearn_mmfuse.estimators._purify import purified, term_effects
 from sklearn_mmfuse.losses import BaseLoss, Objective, Penalty
-from sklearn_mmfuse.nets import FusionNet
+from sklearn_mmfuse.nets import EncoderSpec, FusionNet
 
 __all__ = ["BaseFusionEstimator", "Blocks", "contributions_of"]
 
@@ -159,6 +159,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         """Return an untrained net."""
         raise NotImplementedError
 
+    def _encoder_specs(self, n_steps: Mapping[str, int]) -> dict[str, EncoderSpec]:
+        """Return what reads each modality."""
+        return resolve_encoders(self.encoder, self.modality_shapes_, n_steps)
+
     def _encode_target(self, y: Any) -> FloatArray:
         """Check `y` and return it as numbers."""
         raise NotImplementedError
@@ -256,7 +260,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
     ) -> tuple[FusionNet, TrainingResult]:
         """Split, standardize, build and train."""
         n_steps = {n: block.shape[1] for n, block in data.blocks.items() if block.ndim == 3}
-        specs = resolve_encoders(self.encoder, self.modality_shapes_, n_steps)
+        specs = self._encoder_specs(n_steps)
         encoders = {name: specs[name] for name in data.names}  # in whatever order they came
         in_features = {name: spec.width for name, spec in encoders.items()}
         rng = generator(self.random_state)
@@ -462,7 +466,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         parts = self._decompose_blocks(self.module_, blocks)
         if purify and parts.absent is not None:
             raise ValueError(
-                "purify=True needs every modality of every row: an absent one has no effects."
+                "Pure effects need every modality of every row: an absent one has no effects. "
+                "Leave such rows out; they can still be predicted."
             )
         if not purify:
             if background is not None:
@@ -476,8 +481,19 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         return self._effects(self._check_again(X, missing="error"), background, how)
 
     def _effects(self, blocks: Blocks, background: Any, how: Averaging) -> dict[Term, PureEffects]:
-        behind = None if background is None else self._check_again(background, missing="error")
+        behind = None if background is None else self._check_again(background)
+        if behind is not None and (there := present_rows(behind)) is not None:
+            gaps = {name: int((~rows).sum()) for name, rows in there.items() if not rows.all()}
+            lacking = " and ".join(f"{name!r} in {count}" for name, count in gaps.items())
+            raise ValueError(
+                f"The background lacks {lacking} of {len(next(iter(there.values())))} rows, but "
+                "modalities are drawn from it one by one: leave such rows out."
+            )
         effects = term_effects(self.module_, blocks, behind, how, rescale=self._rescale)
+        return self._centered(effects)
+
+    def _centered(self, effects: Mapping[Term, PureEffects]) -> dict[Term, PureEffects]:
+        """Return the effects with constants relative to the bias of `decompose`."""
         return {
             term: replace(effects[term], constant=effects[term].constant - mean)
             for term, mean in zip(self.terms_, self._term_means, strict=True)

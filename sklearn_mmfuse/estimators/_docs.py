@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TypeVar
 
 __all__ = ["documents_common"]
@@ -15,14 +16,15 @@ modalities : list of str or dict of str to selector, default=None
         that `X` names.
     encoder : str, callable or dict of str to either, default="auto"
         What turns each modality into a vector. For sequences (n, T, d) "gru" ("auto"), "lstm",
-        "transformer", "conv1d" (does a motif occur?) or "mult" (the sequences of a term attend to
-        each other, where a method reads them together: MRO with `fusion="concat"` and encoders of
-        its own for every term, Routing, SMURF from `max_order=2` on; elsewhere each to itself); for
-        images (n, C, H, W) "conv2d"; for feature vectors "mlp", which is the perceptrons that there
-        are anyway, or "identity", which leaves them out where a method can do without (InTense). A
-        name is used wherever it fits. A dict chooses by modality, also with options:
-        `{"dna": {"name": "conv1d", "width": 32, "kernel_size": 11}}`. A callable returns a new
-        torch module from `(n, *sample)` to `(n, width)`. Time steps that are NaN are padding.
+        "transformer", "conv1d" (does a motif occur?), "mean" (over the steps) or "mult" (the
+        sequences of a term attend to each other, where a method reads them together: MRO with
+        `fusion="concat"` and encoders of its own for every term, Routing, SMURF from `max_order=2`
+        on; elsewhere each to itself); for images (n, C, H, W) "conv2d"; for feature vectors "mlp",
+        which is the perceptrons that there are anyway, or "identity", which leaves them out where a
+        method can do without (InTense). A name is used wherever it fits. A dict chooses by
+        modality, also with options: `{"dna": {"name": "conv1d", "width": 32, "kernel_size": 11}}`.
+        A callable returns a new torch module from `(n, *sample)` to `(n, width)`. Time steps that
+        are NaN are padding.
     hidden_layer_sizes : tuple of int, default=(64,)
         Widths of the hidden layers of every perceptron; `()` makes them linear.
     activation : {"relu", "gelu", "silu", "tanh"}, default="relu"
@@ -72,6 +74,40 @@ modalities : list of str or dict of str to selector, default=None
     verbose : int, default=0
         1 prints a line per epoch. See also `set_callbacks(ProgressBar())`."""
 
+FUSIONS = """\
+fusion : str, default={fusion}
+        How modalities come together. Of any data, sequences by their `encoder`:
+        "late" (a net per modality, added up), "concat" (early: one net on all side by side),
+        "tensor" (TFN: the outer product of embeddings), "low_rank" (LMF: the same by factors).
+        Of sequences: "lf_lstm" (an LSTM each), "mult" (they attend to each other).
+        Of sequences with the same time steps: "ef_lstm" (one LSTM on all side by side), "mfn"
+        (LSTMs and a memory across them), "raven" (an LSTM over words that the others shift).
+        Of token ids and sequences with the same steps: "mag" (a pretrained language model whose
+        words the others shift; needs `pip install sklearn-mmfuse[transformers]`).
+    tensor_dim : int, default=8
+        The width of an embedding, for "tensor" and "low_rank".
+    rank : int, default=4
+        Factors per modality, for "low_rank".
+    state_dim : int, default=64
+        The width of recurrent states and memories, for "lf_lstm" (where `encoder` is silent),
+        "ef_lstm", "mfn" and "raven".
+    language : str, default="text"
+        Which modality the words are, for "raven" and "mag".
+    shift : float, default=1.0
+        How far words are shifted at most, in their own length, for "raven" and "mag".
+    pretrained : str, default=None
+        A folder with, or the hub name of, the language model of "mag", e.g. "bert-base-uncased"."""
+
+DESCRIBED = """\
+relevance_scores_ : Series
+        Per term, the mean absolute contribution, scaled to add up to 1: over the training rows with
+        `fusion="late"`; else pure effects, of every set of modalities, on up to 200 training rows
+        without gaps (20 where the net is slow). Effects of three and more modalities are
+        estimated by draws. With fewer than two such rows, or more than ten modalities, the net is
+        described by its only term.
+    unique_contributions_ : DataFrame
+        What each modality contributes alone to each of these rows."""
+
 ATTRIBUTES = """\
 relevance_scores_ : Series
         Per term, the mean absolute contribution over the training rows (and outputs), scaled to
@@ -96,7 +132,13 @@ relevance_scores_ : Series
 def documents_common(cls: Class) -> Class:
     """Put the shared parameters and attributes where the class's docstring asks for them."""
     doc, attributes = cls.__doc__ or "", ATTRIBUTES
-    if "relevance_scores_ :" in doc:  # a method with scores of its own
+    if "{described}" in doc:
+        doc = doc.replace("{described}", DESCRIBED)
+        attributes = attributes[attributes.index("terms_ :") :]
+    elif "relevance_scores_ :" in doc:  # a method with scores of its own
         attributes = attributes[attributes.index("unique_contributions_") :]
+    default = inspect.signature(cls).parameters.get("fusion")
+    if "{fusions}" in doc and default is not None:
+        doc = doc.replace("{fusions}", FUSIONS.replace("{fusion}", f'"{default.default}"'))
     cls.__doc__ = doc.replace("{parameters}", PARAMETERS).replace("{attributes}", attributes)
     return cls

@@ -21,7 +21,7 @@ DEFAULT_WIDTH = 64
 # By the number of axes of a sample; the first is what "auto" takes.
 READS: dict[int, tuple[str, ...]] = {
     1: ("mlp", "identity"),
-    2: ("gru", "lstm", "transformer", "conv1d", "mult"),
+    2: ("gru", "lstm", "transformer", "conv1d", "mean", "mult"),
     3: ("conv2d",),
 }
 SHAPES = {1: "feature vectors (n, d)", 2: "sequences (n, T, d)", 3: "images (n, C, H, W)"}
@@ -31,6 +31,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "gru": ("width", "n_layers"),
     "lstm": ("width", "n_layers"),
     "transformer": ("width", "n_layers", "n_heads"),
+    "mean": (),
     "conv1d": ("width", "n_layers", "kernel_size"),
     "mult": ("width", "n_layers", "n_heads", "kernel_size"),
     "conv2d": ("width", "channels"),
@@ -129,14 +130,14 @@ def _spec(modality: str, encoder: Any, shape: SampleShape, n_steps: int) -> Enco
     if encoder == "auto":
         encoder = READS[len(shape)][0]
     if encoder not in READS[len(shape)]:
+        others = " or ".join(map(repr, READS[len(shape)]))
         raise ValueError(
-            f"Modality {modality!r} is {_shown({modality: shape})}, which encoder {encoder!r} does "
-            f"not read; use {' or '.join(map(repr, READS[len(shape)]))}, or a factory of torch "
-            "modules."
+            f"Encoder {encoder!r} does not read {SHAPES[len(shape)]}, and modality "
+            f"{_shown({modality: shape})} is such; use {others}, or a factory of torch modules."
         )
     _check_options(modality, encoder, options)
-    if len(shape) == 1:
-        return EncoderSpec(encoder, shape, width=int(shape[0] or 0))
+    if len(shape) == 1 or encoder == "mean":
+        return EncoderSpec(encoder, shape, width=int(shape[-1] or 0))
     width = int(options.pop("width", DEFAULT_WIDTH))
     return EncoderSpec(encoder, shape, width, tuple(sorted(options.items())))
 

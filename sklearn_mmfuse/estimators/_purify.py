@@ -177,6 +177,7 @@ def purified(
         parts.link,
         parts.outputs,
         np.stack(errors, axis=1) if sampled else None,
+        method="effects",
     )
 
 

@@ -123,7 +123,7 @@ class FusionClassifierMixin(ClassifierMixin):
             Log-odds of `classes_[1]` with two classes, one logit per class with several; the
             log-odds of every label, where a method takes several labels.
         """
-        raw: FloatArray = self.decompose(X, available=available).sum()
+        raw: FloatArray = self.decompose(X, available=available, purify=False).sum()
         return raw[:, 0] if raw.shape[1] == 1 else raw
 
     def predict_proba(self, X: Any, *, available: Any = None) -> FloatArray:
@@ -141,7 +141,7 @@ class FusionClassifierMixin(ClassifierMixin):
         probabilities : ndarray of shape (n, n_classes)
             Rows add up to 1.
         """
-        probabilities: FloatArray = self.decompose(X, available=available).predict()
+        probabilities: FloatArray = self.decompose(X, available=available, purify=False).predict()
         return probabilities
 
     def predict(self, X: Any, *, available: Any = None) -> NDArray[Any]:
@@ -216,7 +216,9 @@ class FusionRegressorMixin(RegressorMixin):
         predictions : ndarray of shape (n,)
             One number per sample.
         """
-        predictions: FloatArray = self.decompose(X, available=available).predict()[:, 0]
+        predictions: FloatArray = self.decompose(X, available=available, purify=False).predict()[
+            :, 0
+        ]
         return predictions
 
     def __sklearn_tags__(self) -> Tags:

@@ -8,6 +8,7 @@ from sklearn_mmfuse.inspection._relevance_display import RelevanceDisplay
 from sklearn_mmfuse.inspection._robustness import RobustnessDisplay, modality_robustness
 from sklearn_mmfuse.inspection._routing_display import RoutingDisplay
 from sklearn_mmfuse.inspection._separation import separation_error
+from sklearn_mmfuse.inspection._total_correlation import total_correlation
 
 __all__ = [
     "DecompositionDisplay",
@@ -20,4 +21,5 @@ __all__ = [
     "modality_importance",
     "modality_robustness",
     "separation_error",
+    "total_correlation",
 ]

@@ -108,7 +108,9 @@ class DecompositionDisplay:
         return cls(parts).plot(ax=ax, **plot_params)
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None, **plot_params: Any) -> Self:
+    def from_estimator(
+        cls, estimator: Any, X: Any, *, background: Any = None, ax: Any = None, **plot_params: Any
+    ) -> Self:
         """Decompose the predictions for `X` and draw them.
 
         Parameters
@@ -117,6 +119,8 @@ class DecompositionDisplay:
             A fitted estimator with `decompose`, or a pipeline that ends with one.
         X : MultimodalData, mapping, data frame or array
             What the estimator predicts from.
+        background : like X, optional
+            Draw pure effects over these rows, `decompose(X, purify=True, background=background)`.
         ax : matplotlib Axes, optional
             Where to draw; a new figure by default.
         **plot_params : Any
@@ -127,13 +131,14 @@ class DecompositionDisplay:
         display : DecompositionDisplay
             The display, drawn.
         """
-        estimator, X = last_step(estimator, X)
+        estimator, X, background = last_step(estimator, X, background)
         if not hasattr(estimator, "decompose"):
             raise TypeError(
                 f"{type(estimator).__name__} has no decompose method; pass a fitted estimator of "
                 "this library (of a search, its best_estimator_)."
             )
-        return cls.from_decomposition(estimator.decompose(X), ax=ax, **plot_params)
+        behind = {} if background is None else {"purify": True, "background": background}
+        return cls.from_decomposition(estimator.decompose(X, **behind), ax=ax, **plot_params)
 
     def plot(
         self,

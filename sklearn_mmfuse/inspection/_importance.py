@@ -144,9 +144,8 @@ def _ablation(
     whole = score(estimator, X)
     table = {}
     for label, terms in _sets_of_terms(sets, parts):
-        reduced = with_decompose(
-            estimator, lambda X, _t=terms, **options: estimator.decompose(X, **options).drop(_t)
-        )
+        left = parts.drop(terms)
+        reduced = with_decompose(estimator, lambda X, _left=left, **options: _left)
         change = float(np.average(parts.change_without(terms), weights=sample_weight))
         table[label] = (whole - score(reduced, X), change)
     return _frame(table, ["importance", "change"], "terms")

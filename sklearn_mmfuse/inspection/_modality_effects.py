@@ -124,6 +124,7 @@ def modality_effects(
         answer.output_names(),
         None if errors is None else np.stack(list(errors.values()), axis=1),
         confidence,
+        method="effects",
     )
 
 

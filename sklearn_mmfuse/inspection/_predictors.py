@@ -325,7 +325,7 @@ def as_predictor(predictor: Any, response_method: str) -> Predictor:
     """
     if is_ours(predictor) and response_method == "auto":
         names, link = predictor._output_names(), predictor._link
-        return Predictor(lambda X: predictor.decompose(X).sum(), link, names)
+        return Predictor(lambda X: predictor.decompose(X, purify=False).sum(), link, names)
     if response_method not in METHODS:
         raise ValueError(f"response_method must be one of {METHODS}; got {response_method!r}.")
     methods = [response_method]

@@ -103,7 +103,7 @@ def separation_error(
     check_is_fitted(estimator)
     check_confidence(confidence)
     averaging = Averaging(max_evaluations, n_draws, random_state)
-    parts = estimator.decompose(X)
+    parts = estimator.decompose(X, purify=False)
     unit = _unit(estimator, parts, scale)
     if purify:
         owed = _owed_by_brute_force(estimator, X, background)

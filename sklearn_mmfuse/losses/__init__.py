@@ -9,14 +9,22 @@ from sklearn_mmfuse.losses._base_losses import (
     SquaredError,
 )
 from sklearn_mmfuse.losses._block_norm import block_relevances, shrink_blocks
+from sklearn_mmfuse.losses._dependency import (
+    DEPENDENCIES,
+    DependencyGain,
+    dependency_bound,
+    shuffled_term,
+)
 from sklearn_mmfuse.losses._objective import Objective, Penalty
 from sklearn_mmfuse.losses._penalties import SMURFPenalty, SoftHGRPenalty, weighted_covariance
 
 __all__ = [
+    "DEPENDENCIES",
     "AbsoluteError",
     "BaseLoss",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "DependencyGain",
     "MultilabelCrossEntropy",
     "Objective",
     "Penalty",
@@ -24,6 +32,8 @@ __all__ = [
     "SoftHGRPenalty",
     "SquaredError",
     "block_relevances",
+    "dependency_bound",
     "shrink_blocks",
+    "shuffled_term",
     "weighted_covariance",
 ]

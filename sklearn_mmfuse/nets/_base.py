@@ -175,6 +175,11 @@ class FusionNet(nn.Module, ABC):
         return ("*bias*",)
 
     @property
+    def trained_apart(self) -> tuple[str, ...]:
+        """Prefixes of the parameters that another player trains, with an optimizer of its own."""
+        return ()
+
+    @property
     def has_population(self) -> bool:
         """Whether predictions are normalized by statistics of the training rows."""
         return False

@@ -22,7 +22,14 @@ from sklearn_mmfuse._effects import Pool, Subset, subsets
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._tensor_product import outer_product
 
-__all__ = ["JointTerm", "ProductTerm", "SeparableTerm", "SumTerm", "mean_of_relu"]
+__all__ = [
+    "JointTerm",
+    "MultilinearTerm",
+    "ProductTerm",
+    "SeparableTerm",
+    "SumTerm",
+    "mean_of_relu",
+]
 
 # One look-up in a sorted array takes as long as so many evaluations of a unit.
 LOOKUP = 4
@@ -276,6 +283,23 @@ class JointTerm(SeparableTerm):
             return whole(features)[..., start:stop]
 
         return JointTerm([term], self.names, self.features, some, self.unit_cost, self.max_rows)
+
+
+class MultilinearTerm(JointTerm):
+    """Terms that are linear in the features of each modality: averages are exact and free."""
+
+    def read(self, features: Sequence[Tensor]) -> Tensor:
+        """Return all terms; features of one row serve all rows."""
+        n_rows = max(feature.shape[1] for feature in features)
+        return super().read([feature.expand(-1, n_rows, -1) for feature in features])
+
+    def closed_cost(self, pool: Pool) -> int:
+        """Return nothing to speak of: the mean of a product is the product of the means."""
+        return 0
+
+    def closed_means(self, pool: Pool) -> dict[Subset, FloatArray]:
+        """Return all means, exactly."""
+        return self._means_by_substitution(pool)
 
 
 def mean_of_relu(known: FloatArray, others: Sequence[FloatArray]) -> FloatArray:

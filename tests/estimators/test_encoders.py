@@ -229,7 +229,10 @@ def test_a_sequence_may_be_absent():
 
 BAD = {
     "unknown": ("gruu", "no encoder 'gruu', only auto, mlp"),
-    "not a sequence": ({"text": "gru"}, r"text \(n, 4\), which encoder 'gru' does not read; use"),
+    "not a sequence": (
+        {"text": "gru"},
+        r"'gru' does not read feature vectors .* text \(n, 4\) is such; use",
+    ),
     "identity of a sequence": ({"speech": "identity"}, r"speech \(n, T, 3\).*'gru' or 'lstm'"),
     "unknown modality": ({"voice": "gru"}, r"encoder names the modalities \['voice'\], but X has"),
     "unknown option": (
@@ -243,7 +246,7 @@ BAD = {
         {"speech": {"name": "transformer", "n_heads": 3}},
         "n_heads=3 .* must divide its width, 64",
     ),
-    "mult of a vector": ({"text": "mult"}, "encoder 'mult' does not read"),
+    "mult of a vector": ({"text": "mult"}, "Encoder 'mult' does not read"),
     "a module": ({"text": nn.Linear(4, 2)}, "is a module; pass what makes a new one"),
     "no module": ({"text": dict}, "must return a torch.nn.Module; it returned a dict"),
     "wrong width": (

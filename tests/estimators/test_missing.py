@@ -251,7 +251,7 @@ def test_bad_input_gets_one_clear_sentence():
     for available in (["text", "pose"], "text"):
         with pytest.raises(ValueError, match=r"available= must be a list of modalities out of"):
             model.predict(X, available=available)
-    with pytest.raises(ValueError, match="purify=True needs every modality of every row"):
+    with pytest.raises(ValueError, match="Pure effects need every modality of every row"):
         model.decompose(X, available=["text"], purify=True)
     with pytest.raises(ValueError, match="lacks the modalities"):
         model.predict({"pose": X["text"]})

@@ -87,7 +87,7 @@ def test_copies_are_the_single_encoders_of_their_seeds(kind):
             torch.testing.assert_close(alone[0], together[member, copy], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", list(ENCODERS))
+@pytest.mark.parametrize("kind", [kind for kind in ENCODERS if kind != "mean"])
 def test_every_parameter_learns(kind):
     bank, x = make_bank(kind, members=1, copies=1), make_rows(kind, n_copies=1)
     bank(x).square().sum().backward()

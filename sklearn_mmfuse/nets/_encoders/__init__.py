@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sklearn_mmfuse.nets._encoders._base import Encoder, EncoderSpec
+from sklearn_mmfuse.nets._encoders._base import CopiedWeights, Encoder, EncoderSpec
 from sklearn_mmfuse.nets._encoders._convolution import Conv1dEncoder, Conv2dEncoder
+from sklearn_mmfuse.nets._encoders._mean import MeanEncoder
 from sklearn_mmfuse.nets._encoders._mult import MulTEncoder
 from sklearn_mmfuse.nets._encoders._recurrent import GRUEncoder, LSTMEncoder
 from sklearn_mmfuse.nets._encoders._transformer import TransformerEncoder
@@ -15,10 +16,12 @@ __all__ = [
     "ENCODERS",
     "Conv1dEncoder",
     "Conv2dEncoder",
+    "CopiedWeights",
     "Encoder",
     "EncoderSpec",
     "GRUEncoder",
     "LSTMEncoder",
+    "MeanEncoder",
     "MulTEncoder",
     "TransformerEncoder",
     "UserEncoder",
@@ -30,6 +33,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "gru": GRUEncoder,
     "lstm": LSTMEncoder,
     "transformer": TransformerEncoder,
+    "mean": MeanEncoder,
     "conv1d": Conv1dEncoder,
     "conv2d": Conv2dEncoder,
 }

@@ -1,0 +1,16 @@
+"""From a data frame, from modalities or from text to what estimators read."""
+
+from sklearn_mmfuse.preprocessing._modalities import (
+    FlattenModalities,
+    ModalityColumnTransformer,
+    PerTimestep,
+)
+from sklearn_mmfuse.preprocessing._tokens import TokenSequences, spread_over_tokens
+
+__all__ = [
+    "FlattenModalities",
+    "ModalityColumnTransformer",
+    "PerTimestep",
+    "TokenSequences",
+    "spread_over_tokens",
+]
