@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["BatchSampler", "Rows"]
+__all__ = ["BatchSampler", "Rows", "draw_mask"]
 
 Batch = tuple[dict[str, Any], Tensor]
 
@@ -148,9 +148,16 @@ class BatchSampler:
         return torch.where(left.any(dim=1, keepdim=True), left, rows.present)
 
     def _mask(self, n_rows: int) -> Tensor | None:
-        if self.generator is None or self.keep == 1.0 or self.n_mask_units == 0:
+        if self.generator is None:
             return None
-        weight = self.rows.weight
-        mask = torch.empty(n_rows * self.n_mask_units, dtype=weight.dtype)
-        mask.bernoulli_(self.keep, generator=self.generator).div_(self.keep)
-        return mask.to(weight.device)
+        n_units = n_rows * self.n_mask_units
+        return draw_mask(n_units, self.keep, self.generator, like=self.rows.weight)
+
+
+def draw_mask(n_units: int, keep: float, generator: torch.Generator, like: Tensor) -> Tensor | None:
+    """Return zeros and 1 / keep-probability for so many hidden units; None drops none."""
+    if keep == 1.0 or n_units == 0:
+        return None
+    mask = torch.empty(n_units, dtype=like.dtype)
+    mask.bernoulli_(keep, generator=generator).div_(keep)
+    return mask.to(like.device)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sklearn_mmfuse._training._batches import Rows
+from sklearn_mmfuse._training._batches import Rows, draw_mask
 from sklearn_mmfuse.losses import DependencyGain, dependency_bound
 from sklearn_mmfuse.nets import (
     DependencyNet,
@@ -121,13 +121,9 @@ class CriticPlayer:
 
     def _drop(self, x: Tensor) -> MaskReader:
         """Draw what the critic's hidden units are multiplied by."""
-        dropout = self.options.dropout
-        if dropout == 0.0:
-            return MaskReader(None)
         n_units = self.net.critic.n_mask_units * x.shape[0] * x.shape[1]
-        mask = torch.empty(n_units, dtype=x.dtype)
-        mask.bernoulli_(1.0 - dropout, generator=self.generator).div_(1.0 - dropout)
-        return MaskReader(mask.to(x.device))
+        keep = 1.0 - self.options.dropout
+        return MaskReader(draw_mask(n_units, keep, self.generator, like=x))
 
     def _step(self, joint: Tensor, shuffled: Tensor, shares: Shares) -> None:
         critic = self.net.critic

@@ -156,9 +156,9 @@ def _fit_network(
                 validation = None if validation is None else _leave_rest(trained, validation)
             net.begin_part(position)
             n_before = len(result.history)
-            opponent = _opponent(train, options, (seed + 2**30) % 2**63)
+            player = _make_player(part, train, options, (seed + 2**30) % 2**63)
             _fit_part(
-                part, train, validation, objective, options, shuffler, on_epoch, result, opponent
+                part, train, validation, objective, options, shuffler, on_epoch, result, player
             )
             part.eval()
             if result.interrupted or result.stopped:
@@ -227,7 +227,7 @@ def _fit_part(
     shuffler: torch.Generator,
     on_epoch: tuple[Callable[[], None], Callable[[], bool]] | None,
     result: TrainingResult,
-    opponent: Callable[[FusionNet], CriticPlayer] | None,
+    player: CriticPlayer | None,
 ) -> None:
     """Train one net and add what happened to `result`."""
     best = BestEpoch(options.n_iter_no_change) if validation is not None else None
@@ -239,7 +239,7 @@ def _fit_part(
         objective,
         **_trainer_params(options, callbacks, part.undecayed),
         max_grad_norm=options.max_grad_norm,
-        opponent=opponent,
+        player=player,
     )
     samplers = (
         BatchSampler(
@@ -269,26 +269,21 @@ def _fit_part(
     result.best_epoch = done + best.best_epoch_ if best is not None else len(result.history)
 
 
-def _opponent(
-    train: Rows, options: TrainingOptions, seed: int
-) -> Callable[[FusionNet], CriticPlayer] | None:
-    """Return what makes the other player of a net, where there is to be one."""
-    critic = options.critic
-    if critic is None:
+def _make_player(
+    net: FusionNet, train: Rows, options: TrainingOptions, seed: int
+) -> CriticPlayer | None:
+    """Return the other player of a net, where there is to be one."""
+    if options.critic is None:
         return None
-
-    def make(net: FusionNet) -> CriticPlayer:
-        assert isinstance(net, DependencyNet)
-        return CriticPlayer(
-            net,
-            train,
-            critic,
-            batch_size=options.batch_size,
-            max_grad_norm=options.max_grad_norm,
-            seed=seed,
-        )
-
-    return make
+    assert isinstance(net, DependencyNet)
+    return CriticPlayer(
+        net,
+        train,
+        options.critic,
+        batch_size=options.batch_size,
+        max_grad_norm=options.max_grad_norm,
+        seed=seed,
+    )
 
 
 def _trainer_params(

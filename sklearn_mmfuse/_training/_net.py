@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PrintLog
 from torch import Tensor, nn
 
 from sklearn_mmfuse._training._batches import Batch, BatchSampler
@@ -33,36 +32,27 @@ class FusionTrainer(NeuralNet):
         As for `NeuralNet`.
     max_grad_norm : float or None
         Gradients with a larger norm are scaled down to it.
-    opponent : callable, optional
-        Makes the other player of a net, once that is initialized and on its device.
+    player : CriticPlayer, optional
+        The other player, who takes turns with the net.
     """
 
     def __init__(
         self,
         *args: Any,
         max_grad_norm: float | None = None,
-        opponent: Callable[[Any], CriticPlayer] | None = None,
+        player: CriticPlayer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.max_grad_norm = max_grad_norm
-        self.opponent = opponent
+        self.player = player
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters that are this trainer's: an opponent trains its own."""
+        """Yield the parameters that are this trainer's: another player trains its own."""
         apart = self.module_.trained_apart
         for name, parameter in super().get_all_learnable_params():
             if not name.startswith(apart):
                 yield name, parameter
-
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Let the other player in."""
-        self.player_ = None if self.opponent is None else self.opponent(self.module_)
-
-    @property
-    def _default_callbacks(self) -> list[tuple[str, Any]]:
-        log = [("print_log", PrintLog())] if self.verbose else []
-        return [("epoch_timer", EpochTimer()), *log]
 
     def get_split_datasets(
         self, X: tuple[BatchSampler, BatchSampler | None], y: None = None, **fit_params: Any
@@ -96,13 +86,13 @@ class FusionTrainer(NeuralNet):
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Take one optimizer step."""
         inputs, target = batch
-        if self.player_ is not None:
-            self.player_.train()
+        if self.player is not None:
+            self.player.train()
         for parameter in self.module_.parameters():
             parameter.grad = None
         loss = self.get_loss(self.infer(inputs), target, X=inputs, training=True)
         loss.backward()
-        if self.player_ is not None and (penalty := self.player_.penalty(inputs)) is not None:
+        if self.player is not None and (penalty := self.player.penalty(inputs)) is not None:
             self._add_gradient(penalty.sum())
             loss = loss + penalty.sum()
         if self.max_grad_norm is not None:
@@ -157,8 +147,8 @@ class FusionTrainer(NeuralNet):
         )
         loss = float(total) / sum(sizes)
         self.history.record(f"{prefix}_loss", loss)
-        if self.player_ is not None:
-            bound = self.player_.pop_bound() if training else self.player_.measure(iterator.rows)
+        if self.player is not None:
+            bound = self.player.pop_bound() if training else self.player.measure(iterator.rows)
             self.history.record("dependency" if training else "valid_dependency", bound)
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(f"the {prefix} loss became {loss} in epoch {len(self.history)}")

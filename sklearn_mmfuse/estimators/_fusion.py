@@ -22,12 +22,17 @@ from sklearn_mmfuse.estimators._encoders import resolve_encoders
 from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, present_rows
 from sklearn_mmfuse.estimators._purify import purified, term_effects
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
-from sklearn_mmfuse.nets import FUSIONS, EncoderSpec, FusedNet, FusionNet, fusion_terms
+from sklearn_mmfuse.nets import (
+    FUSIONS,
+    MAX_PRODUCT,
+    EncoderSpec,
+    FusedNet,
+    FusionNet,
+    fusion_terms,
+)
 
 __all__ = ["BaseFusion", "FusionClassifier", "FusionRegressor"]
 
-# Beyond this an outer product is larger than any data set that could fit its weights.
-MAX_PRODUCT = 65_536
 # What describing a net that does not add up may cost after a fit, in small perceptrons.
 BUDGET = 300_000
 MAX_DESCRIBED, MIN_DESCRIBED = 200, 20  # training rows

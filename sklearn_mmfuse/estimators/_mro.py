@@ -10,12 +10,9 @@ from sklearn_mmfuse._terms import Term, check_max_order, interaction_terms, subs
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
-from sklearn_mmfuse.nets import FusionNet, make_mro_net
+from sklearn_mmfuse.nets import MAX_PRODUCT, FusionNet, make_mro_net
 
 __all__ = ["MROClassifier", "MRORegressor"]
-
-# Beyond this an outer product is larger than any data set that could fit its weights.
-MAX_PRODUCT = 65_536
 
 
 class _BaseMRO(BaseFusionEstimator):

@@ -24,11 +24,13 @@ from sklearn_mmfuse.nets._shuffling import (
     shuffle_modalities,
 )
 from sklearn_mmfuse.nets._smurf import SMURFNet, smurf_terms
+from sklearn_mmfuse.nets._tensor_product import MAX_PRODUCT
 
 __all__ = [
     "CRITIC_OUTPUTS",
     "ENCODERS",
     "FUSIONS",
+    "MAX_PRODUCT",
     "Critic",
     "DependencyNet",
     "EncoderSpec",

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from sklearn_mmfuse.nets._layers import GroupLinear
 
-__all__ = ["TensorReadout", "outer_product"]
+__all__ = ["MAX_PRODUCT", "TensorReadout", "outer_product"]
+
+# Beyond this an outer product is larger than any data set that could fit its weights.
+MAX_PRODUCT = 65_536
 
 
 def outer_product(embeddings: Sequence[Tensor]) -> Tensor:
