@@ -17,7 +17,7 @@ lint: .venv/test.stamp
 	$(BIN)/lint-imports
 
 tests: .venv/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: .venv/test.stamp
 	$(BIN)/python -m pytest -m slow

@@ -19,6 +19,7 @@ __all__ = [
     "choice",
     "has_methods",
     "real_from",
+    "validates_own_params",
     "validates_params",
 ]
 
@@ -52,3 +53,8 @@ def has_methods(*names: str) -> HasMethods:
 def validates_params(fit: Callable[..., Any]) -> Callable[..., Any]:
     """Check every constructor parameter before `fit` runs."""
     return _fit_context(prefer_skip_nested_validation=True)(fit)
+
+
+def validates_own_params(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Do so, and leave the estimators inside to check theirs."""
+    return _fit_context(prefer_skip_nested_validation=False)(fit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from sklearn_mmfuse._columns import (
     take_columns,
 )
 from sklearn_mmfuse._data import MultimodalData
+from sklearn_mmfuse._warnings import warn_user
 
 __all__ = ["check_modalities", "to_dense"]
 
@@ -168,13 +168,11 @@ def _pick(found: dict[str, Any], modalities: Any) -> dict[str, Any]:
 
 
 def _warn_nameless(estimator: Any) -> None:
-    warnings.warn(
+    warn_user(
         f"{type(estimator).__name__} found no modalities in X and treats its columns as ONE "
         f"modality, {NAMELESS!r}: there is nothing to fuse, and no interaction can be found. Pass "
         "MultimodalData or a dict, name the columns '<modality>__<feature>', or set "
         "modalities={name: columns}.",
-        UserWarning,
-        stacklevel=6,
     )
 
 

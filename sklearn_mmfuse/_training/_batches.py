@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,42 +18,70 @@ Batch = tuple[dict[str, Any], Tensor]
 class Rows:
     """Training rows: inputs, targets, weights, and what earlier nets already predict.
 
-    **Shape**: `X` `(n, *sample)` per modality; `y` and `weight` `(n,)`; `offset` `(E, n, C)` or
-    None; `present` `(n, M)`, zeros where a row lacks a modality, or None where no row does.
+    Inputs stay where they are, for instance in a file that is mapped into memory: rows are numbers
+    of rows in them until they are read.
+
+    **Shape**: `blocks` `(N, *sample)` per modality, of which `picked` `(n,)` are meant, or all;
+    `y` and `weight` `(n,)`; `offset` `(E, n, C)` or None; `present` `(n, M)`, zeros where a row
+    lacks a modality, or None where no row does.
     """
 
-    X: Mapping[str, Tensor]
+    blocks: Mapping[str, Tensor]
     y: Tensor
     weight: Tensor
     offset: Tensor | None = None
     present: Tensor | None = None
+    picked: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def X(self) -> Mapping[str, Tensor]:  # noqa: N802 - scikit-learn's name for the data
+        """The inputs; a copy of those that were picked."""
+        if self.picked is None:
+            return self.blocks
+        return {name: block.index_select(0, self.picked) for name, block in self.blocks.items()}
+
+    def gathered(self) -> Rows:
+        """Return these rows with inputs of their own."""
+        return replace(self, blocks=self.X, picked=None)
+
     def to(self, device: torch.device) -> Rows:
         """Return these rows on a device."""
-        return self._map(lambda tensor, dim: tensor.to(device))
+        if device.type == "cpu":
+            return self
+        return self.gathered()._map(lambda tensor, dim: tensor.to(device))
 
     def double(self) -> Rows:
         """Return these rows in float64."""
-        return self._map(lambda tensor, dim: tensor.double())
+        return self.gathered()._map(lambda tensor, dim: tensor.double())
 
     def take(self, rows: Tensor) -> Rows:
-        """Return the given rows, in the given order."""
-        return self._map(lambda tensor, dim: tensor.index_select(dim, rows))
+        """Return the given rows, in the given order; inputs are read when they are needed."""
+        picked = rows if self.picked is None else self.picked.index_select(0, rows)
+        taken = self._map(lambda tensor, dim: tensor.index_select(dim, rows), blocks=False)
+        return replace(taken, picked=picked)
 
     def slice(self, start: int, stop: int) -> Rows:
         """Return a contiguous piece, without a copy."""
-        return self._map(lambda tensor, dim: tensor.narrow(dim, start, stop - start))
+        length = stop - start
+        return self._map(
+            lambda tensor, dim: tensor.narrow(dim, start, length), blocks=self.picked is None
+        )
 
-    def _map(self, function: Any) -> Rows:
+    def _map(self, function: Any, *, blocks: bool = True) -> Rows:
+        def maybe(tensor: Tensor | None, dim: int = 0) -> Any:
+            return None if tensor is None else function(tensor, dim)
+
+        own = {name: function(block, 0) for name, block in self.blocks.items()} if blocks else None
         return Rows(
-            X={name: function(block, 0) for name, block in self.X.items()},
-            y=function(self.y, 0),
-            weight=function(self.weight, 0),
-            offset=None if self.offset is None else function(self.offset, 1),
-            present=None if self.present is None else function(self.present, 0),
+            self.blocks if own is None else own,
+            function(self.y, 0),
+            function(self.weight, 0),
+            maybe(self.offset, 1),
+            maybe(self.present),
+            None if own is not None else maybe(self.picked),
         )
 
 
@@ -71,7 +99,7 @@ class BatchSampler:
     dropout : float
         The probability that a hidden unit is dropped.
     n_mask_units : int
-        Hidden units per row that a mask must cover, over all members.
+        Hidden units per row that a mask must cover.
     modality_dropout : float, default=0.0
         The probability that a row loses a modality; it keeps all if it would lose the last.
     penalty_batch_size : int, default=0
@@ -101,6 +129,8 @@ class BatchSampler:
         if len(starts) > 1 and len(rows) - starts[-1] == 1:
             starts.pop()
         self.bounds = list(zip(starts, [*starts[1:], len(rows)], strict=True))
+        if len(self.bounds) == 1:
+            self.rows = rows.gathered()  # once, and not in every step
 
     def __iter__(self) -> Iterator[Batch]:
         rows = self.rows
@@ -138,7 +168,7 @@ class BatchSampler:
         """Return which modalities the rows have, and have not lost."""
         if self.generator is None or self.modality_dropout == 0.0:
             return rows.present
-        shape = (len(rows), len(rows.X))
+        shape = (len(rows), len(rows.blocks))
         kept = torch.empty(shape, dtype=rows.weight.dtype)
         kept.bernoulli_(1.0 - self.modality_dropout, generator=self.generator)
         kept = kept.to(rows.weight.device)
@@ -151,7 +181,8 @@ class BatchSampler:
         if self.generator is None:
             return None
         n_units = n_rows * self.n_mask_units
-        return draw_mask(n_units, self.keep, self.generator, like=self.rows.weight)
+        mask = draw_mask(n_units, self.keep, self.generator, like=self.rows.weight)
+        return None if mask is None else mask.unsqueeze(0)
 
 
 def draw_mask(n_units: int, keep: float, generator: torch.Generator, like: Tensor) -> Tensor | None:

@@ -94,7 +94,7 @@ class CriticPlayer:
         if len(self.rows) < 2:
             return
         left, size = self.options.n_steps, min(self.batch_size, len(self.rows))
-        at_once = max(1, rows_at_once(self.rows.X) // (2 * size))  # one pass serves many steps
+        at_once = max(1, rows_at_once(self.rows.blocks) // (2 * size))  # one pass serves many steps
         while left > 0:
             n_steps = min(left, at_once)
             drawn = torch.cat([self._draw(size) for _ in range(n_steps)])
@@ -117,13 +117,14 @@ class CriticPlayer:
         return self._order[self._position - size : self._position]
 
     def _orders(self, n_rows: int) -> Tensor:
-        return draw_orders(n_rows, len(self.rows.X), self.generator)
+        return draw_orders(n_rows, len(self.rows.blocks), self.generator)
 
     def _drop(self, x: Tensor) -> MaskReader:
         """Draw what the critic's hidden units are multiplied by."""
         n_units = self.net.critic.n_mask_units * x.shape[0] * x.shape[1]
         keep = 1.0 - self.options.dropout
-        return MaskReader(draw_mask(n_units, keep, self.generator, like=x))
+        mask = draw_mask(n_units, keep, self.generator, like=x)
+        return MaskReader(None if mask is None else mask.view(len(x), -1))
 
     def _step(self, joint: Tensor, shuffled: Tensor, shares: Shares) -> None:
         critic = self.net.critic

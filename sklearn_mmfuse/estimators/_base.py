@@ -5,7 +5,6 @@ Think twice before adding to this class: what one method needs belongs into that
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -37,20 +36,37 @@ from sklearn_mmfuse._params import (
 from sklearn_mmfuse._random import generator
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse._training import (
-    Rows,
+    DivergedError,
     TrainingOptions,
     TrainingResult,
     as_predictor,
-    fit_network,
+    load_members,
     predict_network,
     resolve_device,
 )
 from sklearn_mmfuse._validation import check_modalities
+from sklearn_mmfuse._warnings import warn_user
 from sklearn_mmfuse.estimators._encoders import resolve_encoders
-from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, present_rows, train_in_context
+from sklearn_mmfuse.estimators._ensemble import (
+    ensemble,
+    mean_decomposition,
+    mean_effects,
+    member_nets,
+    pooled,
+    train_ensemble,
+)
+from sklearn_mmfuse.estimators._fitting import (
+    FitData,
+    FitPlan,
+    Shared,
+    as_tensors,
+    explain_divergence,
+    present_rows,
+    train_in_context,
+)
 from sklearn_mmfuse.estimators._missing import contribution_moments, keep_available, recover
 from sklearn_mmfuse.estimators._purify import purified, term_effects
-from sklearn_mmfuse.losses import BaseLoss, Objective, Penalty
+from sklearn_mmfuse.losses import BaseLoss, Penalty
 from sklearn_mmfuse.nets import EncoderSpec, FusionNet
 
 __all__ = ["BaseFusionEstimator", "Blocks", "contributions_of"]
@@ -69,6 +85,26 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
     terms_: tuple[Term, ...]
 
     _forgotten: ClassVar[tuple[str, ...]] = ("module_",)  # when fitted anew
+    _told: ClassVar[tuple[str, ...]] = ()  # by `_after_training`, of every net
+    # Parameters that never change what the net is made of: such fits may be members of one.
+    _member_params: ClassVar[frozenset[str]] = frozenset(
+        {
+            "class_weight",
+            "dropout",
+            "early_stopping",
+            "learning_rate",
+            "max_epochs",
+            "max_grad_norm",
+            "modality_dropout",
+            "n_bootstrap",
+            "n_iter_no_change",
+            "p",
+            "random_state",
+            "reg_lambda",
+            "validation_fraction",
+            "weight_decay",
+        }
+    )
 
     # With metadata routing on, `groups` reach `fit` without being asked for.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
@@ -90,6 +126,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         "max_grad_norm": [POSITIVE, None],
         "missing": [choice("recover", "drop", "error")],
         "modality_dropout": [PROBABILITY],
+        "n_members": [POSITIVE_INT],
+        "bootstrap": ["boolean"],
         "dtype": [choice("float32", "float64")],
         "device": [str],
         "net_params": [dict, None],
@@ -116,6 +154,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         max_grad_norm: float | None,
         missing: str,
         modality_dropout: float,
+        n_members: int,
+        bootstrap: bool,
         dtype: str,
         device: str,
         net_params: dict[str, Any] | None,
@@ -138,6 +178,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self.max_grad_norm = max_grad_norm
         self.missing = missing
         self.modality_dropout = modality_dropout
+        self.n_members = n_members
+        self.bootstrap = bootstrap
         self.dtype = dtype
         self.device = device
         self.net_params = net_params
@@ -191,19 +233,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         """Return the rows that penalties are computed on, when more than those of a batch."""
         return 0
 
-    def _after_training(
-        self,
-        net: FusionNet,
-        loss: BaseLoss,
-        train: Rows,
-        validation: Rows | None,
-        groups: tuple[NDArray[Any] | None, NDArray[Any] | None],
-        rng: np.random.RandomState,
-    ) -> None:
-        """Do what a method does with a trained net before it is described.
-
-        `groups` are those of the training rows and of the validation rows.
-        """
+    def _after_training(self, plan: FitPlan, *, describe: bool) -> None:
+        """Do what a method does with a trained net before it is described, if it is."""
 
     # Fitting -------------------------------------------------------------------------------------
 
@@ -236,6 +267,23 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         FloatingPointError
             When the loss stops being a finite number.
         """
+        plan = self._plan(X, y, sample_weight, groups, Shared())
+        members = ensemble(plan, self.n_members, bootstrap=self.bootstrap)
+        result = train_in_context(
+            self,
+            (X, y),
+            lambda hooks: train_ensemble(self._build_net, members, hooks),
+            n_epochs=self.max_epochs * len(plan.net.training_parts()) * len(members),
+            fitted=lambda: self._as_if_fitted(as_predictor(plan.net, plan.train)),
+        )
+        self._complete_members(members, result)
+        return self
+
+    def _plan(self, X: Any, y: Any, sample_weight: Any, groups: Any, shared: Shared) -> FitPlan:
+        """Check everything, split, standardize and build: all that comes before training.
+
+        `shared` holds what other fits to this very X have already worked out.
+        """
         for name in self._forgotten:  # a failed refit must not look fitted
             if hasattr(self, name):
                 delattr(self, name)
@@ -245,20 +293,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        blocks = check_modalities(
-            self, X, reset=True, dtype=np.dtype(self.dtype), missing=self._what_nan_means()
-        )
+        blocks = self._check_modalities(X, shared)
         self.terms_ = self._make_terms()
         self._say_what_one_modality_means()
-        data = self._fit_data(blocks, y, sample_weight, groups)
-        net, result = self._fit_net(data, X, y, device)
-        self._finish(net, result, data, getattr(X, "index", None))
-        return self
-
-    def _fit_net(
-        self, data: FitData, X: Any, y: Any, device: torch.device
-    ) -> tuple[FusionNet, TrainingResult]:
-        """Split, standardize, build and train."""
+        data = self._fit_data(blocks, y, sample_weight, groups, shared)
         n_steps = {n: block.shape[1] for n, block in data.blocks.items() if block.ndim == 3}
         specs = self._encoder_specs(n_steps)
         encoders = {name: specs[name] for name in data.names}  # in whatever order they came
@@ -282,28 +320,73 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         net.set_input_statistics(data.input_statistics(train))
         constant = torch.as_tensor(loss.intercept(target, weight, net.n_outputs))
         net.training_parts()[0].bias.copy_(constant)
-        train_rows = data.rows(train, *scaling)
-        validation_rows = None if validation is None else data.rows(validation, *scaling)
-        result = train_in_context(
-            self,
-            (X, y),
-            lambda hooks: fit_network(
-                net,
-                train_rows,
-                validation_rows,
-                Objective(loss, self._penalties()),
-                self._training_options(len(train), device),
-                seed=int(rng.randint(2**31 - 1)),
-                on_epoch=hooks,
-            ),
-            n_epochs=self.max_epochs * len(net.training_parts()),
-            fitted=lambda: self._as_if_fitted(as_predictor(net, train_rows)),
+        index = getattr(X, "index", None)
+        return FitPlan(
+            data,
+            net,
+            self._config,
+            loss,
+            self._penalties(),
+            data.rows(train, *scaling),
+            None if validation is None else data.rows(validation, *scaling),
+            (data.groups_of(train), data.groups_of(validation)),
+            self._training_options(len(train), device),
+            int(rng.randint(2**31 - 1)),
+            rng,
+            index if isinstance(index, pd.Index) else None,
         )
-        groups = data.groups_of(train), data.groups_of(validation)
-        self._after_training(net, loss, train_rows, validation_rows, groups, rng)
-        return net, result
 
-    def _fit_data(self, blocks: Blocks, y: Any, sample_weight: Any, groups: Any) -> FitData:
+    def _check_modalities(self, X: Any, shared: Shared) -> Blocks:
+        """Check X, and learn the names and shapes of its modalities."""
+        missing = self._what_nan_means()
+
+        def check() -> tuple[Blocks, dict[str, Any]]:
+            before = set(vars(self))
+            blocks = check_modalities(
+                self, X, reset=True, dtype=np.dtype(self.dtype), missing=missing
+            )
+            return blocks, {key: vars(self)[key] for key in set(vars(self)) - before}
+
+        if hasattr(self, "modality_shapes_"):
+            return check()[0]  # fitted before: nothing would be new
+        key = ("blocks", type(self), repr(self.modalities), self.dtype, missing)
+        blocks, learned = shared.once(key, check)
+        for name, value in learned.items():
+            setattr(self, name, value)
+        return blocks
+
+    def _conclude(
+        self, plan: FitPlan, outcome: TrainingResult | DivergedError, *, describe: bool
+    ) -> None:
+        """Be fitted after training beside others, or say how that failed."""
+        if isinstance(outcome, DivergedError):
+            raise explain_divergence(outcome, self)
+        self._complete(plan, outcome, describe=describe)
+
+    def _complete_members(self, plans: Sequence[FitPlan], result: TrainingResult) -> None:
+        """Make a fitted estimator of trained nets, of which there may be one."""
+        if len(plans) == 1:
+            self._complete(plans[0], result)
+            return
+        told = []
+        for plan in plans:
+            self._after_training(plan, describe=True)
+            told.append([getattr(self, name) for name in self._told])
+        for name, values in zip(self._told, zip(*told, strict=True), strict=True):
+            setattr(self, name, pooled(values))
+        self._config = {**self._config, "n_members": len(plans)}
+        net = self._new_net()
+        load_members(net, [plan.net for plan in plans])
+        self._finish(replace(plans[0], net=net), result, describe=True)
+
+    def _complete(self, plan: FitPlan, result: TrainingResult, *, describe: bool = True) -> None:
+        """Make a fitted estimator of a trained net; `describe` it, or only let it predict."""
+        self._after_training(plan, describe=describe)
+        self._finish(plan, result, describe=describe)
+
+    def _fit_data(
+        self, blocks: Blocks, y: Any, sample_weight: Any, groups: Any, shared: Shared
+    ) -> FitData:
         """Check everything that comes beside X."""
         n_samples = len(next(iter(blocks.values())))
         target = self._encode_target(y)
@@ -316,7 +399,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             sample_weight, target, dtype=np.float64, ensure_non_negative=True
         )
         weight = self._weigh_target(target, weight)
-        return FitData(blocks, target, weight, check_groups(groups, n_samples))
+        return FitData(blocks, target, weight, check_groups(groups, n_samples), shared)
 
     def _say_what_one_modality_means(self) -> None:
         # An explicit `modalities=["text"]` is an ablation, and the validation has already warned
@@ -324,11 +407,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         if len(self.modality_names_in_) == 1 and self.modalities is None:
             name = self.modality_names_in_[0]
             if name != NAMELESS:
-                warnings.warn(
+                warn_user(
                     f"X has one modality, {name!r}: there is nothing to fuse, and every "
                     f"contribution will be that of {name!r}.",
-                    UserWarning,
-                    stacklevel=4,
                 )
 
     def _new_net(self) -> FusionNet:
@@ -359,37 +440,29 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             modality_dropout=self.modality_dropout,
             penalty_batch_size=self._penalty_batch_size(n_rows),
             verbose=int(self.verbose),
-            net_params=self.net_params or {},
+            net_params=self.net_params,
         )
 
     def _as_if_fitted(self, net: FusionNet) -> dict[str, Any]:
         shape = (len(self.terms_), net.n_outputs)
-        return {"module_": net, "_term_means": np.zeros(shape), "_moments": None}
+        return {"module_": net, "_term_means": np.zeros((1, *shape)), "_moments": None}
 
-    def _finish(
-        self,
-        net: FusionNet,
-        result: TrainingResult,
-        data: FitData,
-        index: Any,
-    ) -> None:
+    def _finish(self, plan: FitPlan, result: TrainingResult, *, describe: bool) -> None:
         """Set the fitted attributes; from here on the estimator is fitted."""
-        self._term_means, self._moments = np.zeros((len(self.terms_), net.n_outputs)), None
+        net, data = plan.net, plan.data
         self.history_ = result.history
-        self.n_iter_ = len(result.history)
+        self.n_iter_ = max(row["epoch"] for row in result.history)
         self.best_epoch_ = result.best_epoch
-        parts = self._decompose_blocks(net, data.blocks)
-        there = 1.0 if parts.absent is None else ~parts.absent[:, :, np.newaxis]
-        total = (data.weight[:, np.newaxis, np.newaxis] * there).sum(axis=0)
-        weighted = np.einsum("n,ntc->tc", data.weight, parts.values)
-        self._term_means = weighted / np.where(total > 0, total, 1.0)
-        parts = replace(
-            parts,
-            values=(parts.values - self._term_means) * there,
-            bias=parts.bias + self._term_means.sum(axis=0),
-        )
+        values, bias, absent = self._net_terms(net, data.blocks)
+        there = np.ones(values.shape[1:3]) if absent is None else 1.0 - absent
+        total = data.weight @ there
+        weighted = np.einsum("n,nt,entc->etc", data.weight, there, values)
+        self._term_means = weighted / np.where(total > 0, total, 1.0)[:, np.newaxis]
+        self._moments = None
+        parts = self._as_parts(values, bias, absent)
         self._moments = contribution_moments(parts.values, data.weight, parts.absent)
-        self._describe(net, parts, data, index if isinstance(index, pd.Index) else None)
+        if describe:
+            self._describe(net, parts, data, plan.index)
         self.module_ = net
 
     def _describe(
@@ -474,13 +547,30 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 raise ValueError("background= says what to purify over; set purify=True.")
             return parts
         how = Averaging(max_evaluations, n_draws, random_state)
-        return purified(parts, self._effects(blocks, background, how), self.modality_names_)
+        behind = self._check_background(background)
+        return mean_decomposition(
+            [
+                purified(
+                    self._decompose_blocks(net, blocks),
+                    self._centered(term_effects(net, blocks, behind, how, rescale=self._rescale)),
+                    self.modality_names_,
+                )
+                for net in self._nets(self.module_)
+            ]
+        )
+
+    def _nets(self, net: FusionNet) -> list[FusionNet]:
+        """Return the nets that stand side by side in one, each as it is alone."""
+        return member_nets(net, lambda: self._build_net({**self._config, "n_members": 1}))
 
     def _term_effects(self, X: Any, background: Any, how: Averaging) -> dict[Term, PureEffects]:
         """Return the pure effects of each term as `decompose` scales and centers it."""
-        return self._effects(self._check_again(X, missing="error"), background, how)
+        blocks = self._check_again(X, missing="error")
+        behind = self._check_background(background)
+        return self._centered(self._net_effects(self.module_, blocks, behind, how))
 
-    def _effects(self, blocks: Blocks, background: Any, how: Averaging) -> dict[Term, PureEffects]:
+    def _check_background(self, background: Any) -> Blocks | None:
+        """Return the rows over which modalities are averaged, which lack none."""
         behind = None if background is None else self._check_again(background)
         if behind is not None and (there := present_rows(behind)) is not None:
             gaps = {name: int((~rows).sum()) for name, rows in there.items() if not rows.all()}
@@ -489,14 +579,24 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 f"The background lacks {lacking} of {len(next(iter(there.values())))} rows, but "
                 "modalities are drawn from it one by one: leave such rows out."
             )
-        effects = term_effects(self.module_, blocks, behind, how, rescale=self._rescale)
-        return self._centered(effects)
+        return behind
+
+    def _net_effects(
+        self, net: FusionNet, blocks: Blocks, background: Blocks | None, how: Averaging
+    ) -> dict[Term, PureEffects]:
+        """Return the pure effects of each term of a net; of several, their mean."""
+        return mean_effects(
+            [
+                term_effects(own, blocks, background, how, rescale=self._rescale)
+                for own in self._nets(net)
+            ]
+        )
 
     def _centered(self, effects: Mapping[Term, PureEffects]) -> dict[Term, PureEffects]:
         """Return the effects with constants relative to the bias of `decompose`."""
         return {
             term: replace(effects[term], constant=effects[term].constant - mean)
-            for term, mean in zip(self.terms_, self._term_means, strict=True)
+            for term, mean in zip(self.terms_, self._term_means.mean(axis=0), strict=True)
         }
 
     def _what_nan_means(self) -> Literal["error", "mask"]:
@@ -527,36 +627,52 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         return values * self._target_scale
 
     def _decompose_blocks(self, net: FusionNet, blocks: Blocks) -> Decomposition:
+        values, bias, absent = self._net_terms(net, blocks)
+        if absent is not None:
+            self._say_if_nothing_is_left(absent)
+        return self._as_parts(values, bias, absent)
+
+    def _net_terms(
+        self, net: FusionNet, blocks: Blocks
+    ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_] | None]:
+        """Return the terms of every net `(E, n, T, C)`, the bias, and which terms are absent."""
         X, present = as_tensors(blocks, net.in_features)
         values, bias = predict_network(net, X, present)
         position = {term: i for i, term in enumerate(net.terms)}
         order = [position[term] for term in self.terms_]
-        values, bias = self._rescale(values.mean(axis=0)[:, order]), bias.mean(axis=0)
-        values = values - self._term_means
         absent = None
         if present is not None:
-            there = net.present_terms(present.to(net.reads)).cpu().numpy()[order]
-            absent = there.T == 0
-            values[absent] = 0.0  # what a term contributes on average, by which it is centered
-            self._say_if_nothing_is_left(absent)
+            absent = net.present_terms(present.to(net.reads)).cpu().numpy()[order].T == 0
+        return self._rescale(values[:, :, order]), self._rescale(bias.mean(axis=0)), absent
+
+    def _as_parts(
+        self, values: FloatArray, bias: FloatArray, absent: NDArray[np.bool_] | None
+    ) -> Decomposition:
+        """Return centered terms, averaged over nets, with the standard errors of the average."""
+        means = self._term_means
+        # What one net has in a term's mean and another in its bias is no uncertainty.
+        own = means if len(means) == len(values) else means.mean(axis=0, keepdims=True)
+        values = values - own[:, np.newaxis]
+        if absent is not None:
+            values[:, absent] = 0.0  # what a term contributes on average
             if self.missing == "recover" and self._moments is not None:
-                values = recover(values, absent, self._moments)
+                values = np.stack([recover(each, absent, self._moments) for each in values])
+        errors = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
         return Decomposition(
-            values,
-            self._rescale(bias) + self._target_mean + self._term_means.sum(axis=0),
+            values.mean(axis=0),
+            bias + self._target_mean + means.mean(axis=0).sum(axis=0),
             self.terms_,
             self._link,
             self._output_names(),
+            errors,
             absent=absent,
         )
 
     def _say_if_nothing_is_left(self, absent: NDArray[np.bool_]) -> None:
         if empty := int(absent.all(axis=1).sum()):
-            warnings.warn(
+            warn_user(
                 f"{empty} of {len(absent)} rows have no modality that a term could read: the bias "
                 "is predicted for them.",
-                UserWarning,
-                stacklevel=4,
             )
 
     @property

@@ -62,6 +62,12 @@ modalities : list of str or dict of str to selector, default=None
         contribution at its training mean; "error" refuses such rows.
     modality_dropout : float, default=0.0
         The probability with which a row loses a modality in a training step; one is always kept.
+    n_members : int, default=1
+        Nets trained at once and averaged, each from a seed of its own; the first is the net that
+        there would be alone. `decompose` then has `standard_errors`, of the mean over nets.
+    bootstrap : bool, default=False
+        Train each net on rows drawn anew, or on persons where `fit` receives `groups`: the scatter
+        of nets then also shows what other samples would have taught.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the net.
     device : str, default="auto"
@@ -122,11 +128,11 @@ relevance_scores_ : Series
     module_ : torch.nn.Module
         The trained net, on the CPU.
     history_ : list of dict
-        Losses and duration of every epoch.
+        Losses and duration of every epoch, of several nets one after the other.
     n_iter_ : int
-        Epochs trained.
+        Epochs trained; of several nets, by the one that took longest.
     best_epoch_ : int
-        The epoch (from 1) whose weights were kept."""
+        The epoch (from 1) whose weights were kept, of that net."""
 
 
 def documents_common(cls: Class) -> Class:

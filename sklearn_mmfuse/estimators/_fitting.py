@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from sklearn_mmfuse._training import DivergedError, Rows, TrainingResult, validation_split
+from sklearn_mmfuse._training import (
+    DivergedError,
+    Member,
+    Rows,
+    TrainingOptions,
+    TrainingResult,
+    validation_split,
+)
+from sklearn_mmfuse._warnings import warn_user
+from sklearn_mmfuse.losses import BaseLoss, Objective, Penalty
+from sklearn_mmfuse.nets import FusionNet
 
-__all__ = ["FitData", "align_steps", "as_tensors", "present_rows", "train_in_context"]
+T = TypeVar("T")
+
+__all__ = [
+    "FitData",
+    "FitPlan",
+    "Hooks",
+    "Shared",
+    "align_steps",
+    "as_tensors",
+    "explain_divergence",
+    "present_rows",
+    "train_in_context",
+]
 
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Hooks = tuple[Callable[[], None], Callable[[], bool]]
 
+PIECE = 2**20  # values that are looked at at once, in float64
+
 # Below this many samples a validation split costs more than early stopping gives.
 EARLY_STOPPING_MIN_SAMPLES = 500
+
+
+class Shared:
+    """What several fits to the same X need alike; computed by the first of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what is known under a key, computed now if it is not."""
+        if key not in self._known:
+            self._known[key] = compute()
+        known: T = self._known[key]
+        return known
 
 
 @dataclass(frozen=True)
@@ -32,6 +70,11 @@ class FitData:
     target: FloatArray
     weight: FloatArray
     groups: NDArray[Any] | None
+    shared: Shared = field(default_factory=Shared)
+
+    def _once(self, name: str, rows: Indices, *rest: Hashable, compute: Callable[[], T]) -> T:
+        key = (name, id(self.blocks), rows.tobytes(), self.weight.tobytes(), *rest)
+        return self.shared.once(key, compute)
 
     @property
     def names(self) -> list[str]:
@@ -93,12 +136,13 @@ class FitData:
 
         Time steps and pixels count as rows, padding does not.
         """
+        return self._once("statistics", rows, compute=lambda: self._input_statistics(rows))
+
+    def _input_statistics(self, rows: Indices) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         statistics, present = {}, present_rows(self.blocks)
         for name in self.names:
             those = rows if present is None else rows[present[name][rows]]
-            features, weight = _by_feature(self.blocks[name][those], self.weight[those])
-            mean = np.average(features, axis=0, weights=weight)
-            std = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weight))
+            mean, std = _mean_and_spread(self.blocks[name], those, self.weight)
             # Rounding leaves a constant column a spread of its last digit.
             std[std <= 10 * np.finfo(self.blocks[name].dtype).eps * np.abs(mean)] = 0.0
             statistics[name] = (torch.from_numpy(mean), torch.from_numpy(std))
@@ -106,16 +150,64 @@ class FitData:
 
     def rows(self, rows: Indices, target_mean: float, target_scale: float) -> Rows:
         """Return some rows as tensors, the target standardized, weights averaging to 1."""
-        X, present = as_tensors({n: self.blocks[n][rows] for n in self.names}, self.names)
+        key = (self.target.tobytes(), target_mean, target_scale)
+        return self._once(
+            "rows", rows, *key, compute=lambda: self._rows(rows, target_mean, target_scale)
+        )
+
+    def _rows(self, rows: Indices, target_mean: float, target_scale: float) -> Rows:
+        key = ("tensors", id(self.blocks))
+        X, there = self.shared.once(key, lambda: as_tensors(self.blocks, self.names))
         dtype = next(iter(X.values())).dtype
         target = (self.target[rows] - target_mean) / target_scale
         weight = self.weight[rows] / self.weight[rows].mean()
+        present = None if there is None else there[torch.from_numpy(rows)]
         return Rows(
             X,
             torch.tensor(target, dtype=dtype),
             torch.tensor(weight, dtype=dtype),
-            present=None if present is None else present.to(dtype),
+            present=None if present is None or bool(present.all()) else present.to(dtype),
+            picked=None if len(rows) == len(self.weight) else torch.from_numpy(rows),
         )
+
+
+def _mean_and_spread(
+    block: NDArray[np.floating[Any]], rows: Indices, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the weighted mean and standard deviation of every feature, piece by piece."""
+
+    def pieces() -> Iterator[tuple[FloatArray, FloatArray]]:
+        for some in np.array_split(rows, -(-len(rows) * block[0].size // PIECE) or 1):
+            if len(some):
+                yield _by_feature(block[some], weight[some])
+
+    total = sum(own.sum() for _, own in pieces())
+    mean = sum(own @ features for features, own in pieces()) / total
+    squares = sum(own @ (features - mean) ** 2 for features, own in pieces())
+    return mean, np.sqrt(squares / total)
+
+
+@dataclass
+class FitPlan:
+    """All that training needs, and what is needed again once it is done."""
+
+    data: FitData
+    net: FusionNet
+    config: Mapping[str, Any]
+    loss: BaseLoss
+    penalties: Sequence[Penalty]
+    train: Rows
+    validation: Rows | None
+    groups: tuple[NDArray[Any] | None, NDArray[Any] | None]
+    options: TrainingOptions
+    seed: int
+    rng: np.random.RandomState
+    index: pd.Index | None
+
+    def member(self) -> Member:
+        """Return what one of many nets that are trained at once needs."""
+        objective = Objective(self.loss, self.penalties)
+        return Member(self.net, self.train, self.validation, objective, self.options, self.seed)
 
 
 def _by_feature(
@@ -162,11 +254,21 @@ def as_tensors(
         if present is not None and not present[name].all():
             block = np.where(present[name].reshape(-1, *[1] * (block.ndim - 1)), block, 0.0)
             block = block.astype(blocks[name].dtype, copy=False)
-        # Memory-mapped blocks are read-only, about which torch would warn.
-        X[name] = torch.from_numpy(block if block.flags.writeable else block.copy())
+        X[name] = torch.from_numpy(block if block.flags.writeable else np.asarray(_Shown(block)))
     if present is None:
         return X, None
     return X, torch.from_numpy(np.column_stack([present[name] for name in names]))
+
+
+class _Shown:
+    """A read-only block, such as a mapped file, shown to torch: which reads it, but would warn."""
+
+    def __init__(self, block: NDArray[np.floating[Any]]) -> None:
+        self.block = block
+        self.__array_interface__ = {
+            **block.__array_interface__,
+            "data": (block.ctypes.data, False),
+        }
 
 
 def align_steps(block: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -187,6 +289,15 @@ def align_steps(block: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     n_steps = max(int((~padding).sum(axis=1).max()), 1)
     order = np.argsort(padding, axis=1, kind="stable")[:, :n_steps]
     return np.take_along_axis(block, order[:, :, np.newaxis], axis=1)
+
+
+def explain_divergence(error: DivergedError, estimator: Any) -> DivergedError:
+    """Return the error with what to try."""
+    return DivergedError(
+        f"Training diverged: {error}. Try a smaller learning_rate (now "
+        f"{estimator.learning_rate:g}), input_scaling='clip' against outliers, or "
+        "max_grad_norm=1.0."
+    )
 
 
 def train_in_context(
@@ -227,19 +338,13 @@ def train_in_context(
     try:
         result = train((begin, end) if hasattr(estimator, "_skl_callbacks") else None)
     except DivergedError as error:
-        raise DivergedError(
-            f"Training diverged: {error}. Try a smaller learning_rate (now "
-            f"{estimator.learning_rate:g}), input_scaling='clip' against outliers, or "
-            "max_grad_norm=1.0."
-        ) from None
+        raise explain_divergence(error, estimator) from None
     if result.interrupted:
         if not result.history:
             raise KeyboardInterrupt
-        warnings.warn(
+        warn_user(
             f"Training was interrupted in epoch {len(result.history) + 1}; the model of epoch "
             f"{result.best_epoch} is kept.",
-            UserWarning,
-            stacklevel=4,
         )
     context.call_on_fit_task_end(**about, reconstruction_attributes=fitted)
     return result

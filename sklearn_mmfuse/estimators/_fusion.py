@@ -19,8 +19,8 @@ from sklearn_mmfuse.estimators._aligned import check_aligned, check_token_ids, s
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator, Blocks, contributions_of
 from sklearn_mmfuse.estimators._docs import documents_common
 from sklearn_mmfuse.estimators._encoders import resolve_encoders
-from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, present_rows
-from sklearn_mmfuse.estimators._purify import purified, term_effects
+from sklearn_mmfuse.estimators._fitting import FitData, Shared, as_tensors, present_rows
+from sklearn_mmfuse.estimators._purify import purified
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfuse.nets import (
     FUSIONS,
@@ -133,7 +133,9 @@ class BaseFusion(BaseFusionEstimator):
                 "Leave encoder='auto', or use fusion='concat' with any encoder."
             )
 
-    def _fit_data(self, blocks: Blocks, y: Any, sample_weight: Any, groups: Any) -> FitData:
+    def _fit_data(
+        self, blocks: Blocks, y: Any, sample_weight: Any, groups: Any, shared: Shared
+    ) -> FitData:
         if FUSIONS[self.fusion].aligned:
             step_encoders(self.fusion, self.encoder, self.modality_shapes_)  # sequences at all
         if self.fusion == "mag":
@@ -141,7 +143,7 @@ class BaseFusion(BaseFusionEstimator):
             check_token_ids(self.language, blocks, config)
         if FUSIONS[self.fusion].aligned:
             check_aligned(self.fusion, blocks)
-        return super()._fit_data(blocks, y, sample_weight, groups)
+        return super()._fit_data(blocks, y, sample_weight, groups, shared)
 
     def _check_again(
         self,
@@ -271,7 +273,7 @@ class BaseFusion(BaseFusionEstimator):
         few = {name: block[rows] for name, block in data.blocks.items()}
         cost, n_sets = self._unit_cost(net, few), 2 ** len(few) - 2
         n_draws = int(np.clip(BUDGET // (cost * n_sets * len(rows)), MIN_DRAWS, MAX_DRAWS))
-        effects = term_effects(net, few, None, Averaging(BUDGET, n_draws, 0), rescale=self._rescale)
+        effects = self._net_effects(net, few, None, Averaging(BUDGET, n_draws, 0))
         explained = purified(parts[rows], self._centered(effects), self.modality_names_)
         self.relevance_scores_ = self._relevance_scores(_less_noise(explained), data.weight[rows])
         alone = [term for term in explained.terms if term.order == 1]
@@ -406,6 +408,8 @@ class FusionClassifier(FusionClassifierMixin, BaseFusion):
         max_grad_norm: float | None = 5.0,
         missing: str = "recover",
         modality_dropout: float = 0.0,
+        n_members: int = 1,
+        bootstrap: bool = False,
         dtype: str = "float32",
         device: str = "auto",
         net_params: dict[str, Any] | None = None,
@@ -436,6 +440,8 @@ class FusionClassifier(FusionClassifierMixin, BaseFusion):
             max_grad_norm=max_grad_norm,
             missing=missing,
             modality_dropout=modality_dropout,
+            n_members=n_members,
+            bootstrap=bootstrap,
             dtype=dtype,
             device=device,
             net_params=net_params,
@@ -519,6 +525,8 @@ class FusionRegressor(FusionRegressorMixin, BaseFusion):
         max_grad_norm: float | None = 5.0,
         missing: str = "recover",
         modality_dropout: float = 0.0,
+        n_members: int = 1,
+        bootstrap: bool = False,
         dtype: str = "float32",
         device: str = "auto",
         net_params: dict[str, Any] | None = None,
@@ -549,6 +557,8 @@ class FusionRegressor(FusionRegressorMixin, BaseFusion):
             max_grad_norm=max_grad_norm,
             missing=missing,
             modality_dropout=modality_dropout,
+            n_members=n_members,
+            bootstrap=bootstrap,
             dtype=dtype,
             device=device,
             net_params=net_params,

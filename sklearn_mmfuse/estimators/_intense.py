@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import comb
@@ -26,8 +25,10 @@ from sklearn_mmfuse._training import (
     fit_fusion_layer,
     predict_network,
 )
+from sklearn_mmfuse._warnings import warn_user
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
+from sklearn_mmfuse.estimators._fitting import FitPlan
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfuse.losses import BaseLoss, block_relevances
 from sklearn_mmfuse.nets import FusionNet, InTenseNet
@@ -49,6 +50,7 @@ MIN_GAIN = 1e-6  # of the loss of a constant
 
 
 class _BaseInTense(BaseFusionEstimator):
+    _told: ClassVar[tuple[str, ...]] = ("_beta", "relevance_interval_", "_chance")
     _forgotten: ClassVar[tuple[str, ...]] = (
         *BaseFusionEstimator._forgotten,
         "_scores",
@@ -190,16 +192,9 @@ class _BaseInTense(BaseFusionEstimator):
 
     # Relevances ----------------------------------------------------------------------------------
 
-    def _after_training(
-        self,
-        net: FusionNet,
-        loss: BaseLoss,
-        train: Rows,
-        validation: Rows | None,
-        groups: tuple[NDArray[Any] | None, NDArray[Any] | None],
-        rng: np.random.RandomState,
-    ) -> None:
+    def _after_training(self, plan: FitPlan, *, describe: bool) -> None:
         """Fit the fusion layer to the end, read relevances off it, and see what they are worth."""
+        net, loss, train, rng = plan.net, plan.loss, plan.train, plan.rng
         assert isinstance(net, InTenseNet)
         double = copy.deepcopy(net).double()
         rows, kept = train.double(), np.arange(len(train))
@@ -213,24 +208,27 @@ class _BaseInTense(BaseFusionEstimator):
         bias = double.bias + double.free_bias.detach()
         start = features.enter(FusionLayer(double.fusion_weights(), bias))
         weight = rows.weight.unsqueeze(0)
-        refit = partial(fit_fusion_layer, loss=loss, reg_lambda=net.reg_lambda, q=net.q)
+        refit = partial(
+            fit_fusion_layer, loss=loss, reg_lambda=float(net.reg_lambda), q=float(net.q)
+        )
         fitted = refit(features, rows.y, weight, start=start, max_iter=REFIT_STEPS)
         if not fitted.converged:
-            warnings.warn(
+            warn_user(
                 f"The last fit of the fusion layer did not converge in {REFIT_STEPS} steps, so "
                 "relevance scores are approximate; features may differ much in scale: use "
                 "normalization='iterbn' or input_scaling='standard'.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
         final = features.leave(fitted)
         net.set_fusion(final.weights.to(net.bias), final.bias.to(net.bias))
+        if not describe:
+            return
         order = [list(net.terms).index(term) for term in self.terms_]
         shares = _present_shares(net, rows)
         self._beta = self._relevances(features, fitted, weight, shares)[0][order]
         interval = np.full((len(order), 2), np.nan)
         if self.n_bootstrap:
-            own = None if groups[0] is None else groups[0][kept]
+            own = None if plan.groups[0] is None else plan.groups[0][kept]
             scatter = self._bootstrap(features, rows, refit, fitted, shares, own, len(train), rng)
             interval = scatter[order]
         self.relevance_interval_ = pd.DataFrame(
@@ -238,9 +236,8 @@ class _BaseInTense(BaseFusionEstimator):
             columns=["low", "high"],
             index=pd.Index([str(term) for term in self.terms_], name="term"),
         )
-        held_out = validation is not None
-        watched, of_persons = (validation, groups[1]) if held_out else (train, groups[0])
-        assert watched is not None
+        held_out = plan.validation is not None
+        watched, of_persons = plan.validation or train, plan.groups[1 if held_out else 0]
         self._chance = self._worth(net, loss, train, watched, of_persons, held_out=held_out)
 
     def _relevances(
@@ -360,7 +357,7 @@ class _BaseInTense(BaseFusionEstimator):
         if not hasattr(self, "_scores"):
             raise AttributeError(f"This {type(self).__name__} is not fitted yet; call fit first.")
         if self._chance is not None:
-            warnings.warn(self._chance, UserWarning, stacklevel=2)
+            warn_user(self._chance)
         return self._scores
 
     @relevance_scores_.setter
@@ -493,6 +490,8 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
         max_grad_norm: float | None = 5.0,
         missing: str = "recover",
         modality_dropout: float = 0.0,
+        n_members: int = 1,
+        bootstrap: bool = False,
         dtype: str = "float32",
         device: str = "auto",
         net_params: dict[str, Any] | None = None,
@@ -523,6 +522,8 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
             max_grad_norm=max_grad_norm,
             missing=missing,
             modality_dropout=modality_dropout,
+            n_members=n_members,
+            bootstrap=bootstrap,
             dtype=dtype,
             device=device,
             net_params=net_params,
@@ -642,6 +643,8 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
         max_grad_norm: float | None = 5.0,
         missing: str = "recover",
         modality_dropout: float = 0.0,
+        n_members: int = 1,
+        bootstrap: bool = False,
         dtype: str = "float32",
         device: str = "auto",
         net_params: dict[str, Any] | None = None,
@@ -672,6 +675,8 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
             max_grad_norm=max_grad_norm,
             missing=missing,
             modality_dropout=modality_dropout,
+            n_members=n_members,
+            bootstrap=bootstrap,
             dtype=dtype,
             device=device,
             net_params=net_params,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Tags, check_array
 from sklearn.utils.class_weight import compute_sample_weight
 
+from sklearn_mmfuse._warnings import warn_user
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, as_numpy, count_columns
 from sklearn_mmfuse.losses import BaseLoss, MultilabelCrossEntropy
 
@@ -73,11 +73,9 @@ class MultilabelClassifierMixin(FusionClassifierMixin):
             )
         if constant.any():
             names = [self.label_names_[i] for i in np.flatnonzero(constant)]
-            warnings.warn(
+            warn_user(
                 f"The labels {names} are the same in every training sample: nothing can be learned "
                 "about them, and that is what will be predicted.",
-                UserWarning,
-                stacklevel=6,
             )
 
     def _make_loss(self) -> BaseLoss:

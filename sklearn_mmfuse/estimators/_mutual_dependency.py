@@ -16,15 +16,14 @@ from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE, POSITIVE_INT, PROBABI
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse._training import (
     CriticOptions,
-    Rows,
     TrainingOptions,
     score_network,
 )
 from sklearn_mmfuse.estimators._docs import documents_common
-from sklearn_mmfuse.estimators._fitting import as_tensors
+from sklearn_mmfuse.estimators._fitting import FitPlan, as_tensors
 from sklearn_mmfuse.estimators._fusion import BaseFusion
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
-from sklearn_mmfuse.losses import DEPENDENCIES, BaseLoss
+from sklearn_mmfuse.losses import DEPENDENCIES
 from sklearn_mmfuse.nets import CRITIC_OUTPUTS, DependencyNet, FusionNet, complete_rows
 
 __all__ = ["MutualDependencyClassifier", "MutualDependencyRegressor"]
@@ -34,6 +33,7 @@ FloatArray = NDArray[np.float64]
 
 class _BaseMutualDependency(BaseFusion):
     dependency_: float
+    _told: ClassVar[tuple[str, ...]] = ("dependency_",)
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFusion._parameter_constraints,
@@ -107,15 +107,8 @@ class _BaseMutualDependency(BaseFusion):
         )
         return replace(super()._training_options(n_rows, device), critic=critic)
 
-    def _after_training(
-        self,
-        net: FusionNet,
-        loss: BaseLoss,
-        train: Rows,
-        validation: Rows | None,
-        groups: tuple[NDArray[Any] | None, NDArray[Any] | None],
-        rng: np.random.RandomState,
-    ) -> None:
+    def _after_training(self, plan: FitPlan, *, describe: bool) -> None:
+        net, train = plan.net, plan.train
         assert isinstance(net, DependencyNet)
         X, weight = complete_rows(train.X, train.weight, train.present)
         self.dependency_ = np.nan
@@ -275,6 +268,8 @@ class MutualDependencyClassifier(FusionClassifierMixin, _BaseMutualDependency):
         max_grad_norm: float | None = 5.0,
         missing: str = "recover",
         modality_dropout: float = 0.0,
+        n_members: int = 1,
+        bootstrap: bool = False,
         dtype: str = "float32",
         device: str = "auto",
         net_params: dict[str, Any] | None = None,
@@ -312,6 +307,8 @@ class MutualDependencyClassifier(FusionClassifierMixin, _BaseMutualDependency):
             max_grad_norm=max_grad_norm,
             missing=missing,
             modality_dropout=modality_dropout,
+            n_members=n_members,
+            bootstrap=bootstrap,
             dtype=dtype,
             device=device,
             net_params=net_params,
@@ -420,6 +417,8 @@ class MutualDependencyRegressor(FusionRegressorMixin, _BaseMutualDependency):
         max_grad_norm: float | None = 5.0,
         missing: str = "recover",
         modality_dropout: float = 0.0,
+        n_members: int = 1,
+        bootstrap: bool = False,
         dtype: str = "float32",
         device: str = "auto",
         net_params: dict[str, Any] | None = None,
@@ -457,6 +456,8 @@ class MutualDependencyRegressor(FusionRegressorMixin, _BaseMutualDependency):
             max_grad_norm=max_grad_norm,
             missing=missing,
             modality_dropout=modality_dropout,
+            n_members=n_members,
+            bootstrap=bootstrap,
             dtype=dtype,
             device=device,
             net_params=net_params,

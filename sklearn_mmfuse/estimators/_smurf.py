@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from itertools import combinations
 from math import comb
@@ -10,16 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, choice
 from sklearn_mmfuse._terms import SEPARATOR, Term, check_max_order
-from sklearn_mmfuse._training import TrainingResult
-from sklearn_mmfuse.estimators._base import BaseFusionEstimator, contributions_of
+from sklearn_mmfuse._warnings import warn_user
+from sklearn_mmfuse.estimators._base import BaseFusionEstimator, Blocks, contributions_of
 from sklearn_mmfuse.estimators._docs import documents_common
-from sklearn_mmfuse.estimators._fitting import FitData
+from sklearn_mmfuse.estimators._fitting import FitData, Shared
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfuse.losses import Penalty, SMURFPenalty, SoftHGRPenalty
 from sklearn_mmfuse.nets import FusionNet, SMURFNet, smurf_terms
@@ -124,18 +122,16 @@ class _BaseSMURF(BaseFusionEstimator):
         redundant = [term for term in parts.terms if term.kind == "redundant"]
         self.redundant_contributions_ = contributions_of(parts, redundant, index)
 
-    def _fit_net(
-        self, data: FitData, X: Any, y: Any, device: torch.device
-    ) -> tuple[FusionNet, TrainingResult]:
-        constant = [name for name, block in data.blocks.items() if (block == block[0]).all()]
+    def _fit_data(
+        self, blocks: Blocks, y: Any, sample_weight: Any, groups: Any, shared: Shared
+    ) -> FitData:
+        constant = [name for name, block in blocks.items() if (block == block[0]).all()]
         if constant:
-            warnings.warn(
+            warn_user(
                 f"The modalities {constant} are constant: they contribute nothing, and nothing can "
                 "be redundant with them.",
-                UserWarning,
-                stacklevel=4,
             )
-        return super()._fit_net(data, X, y, device)
+        return super()._fit_data(blocks, y, sample_weight, groups, shared)
 
     def redundancy_surprise(self, X: Any) -> pd.DataFrame:
         """Return how much the two redundant parts of each pair disagree.
@@ -271,6 +267,8 @@ class SMURFClassifier(FusionClassifierMixin, _BaseSMURF):
         max_grad_norm: float | None = 5.0,
         missing: str = "recover",
         modality_dropout: float = 0.0,
+        n_members: int = 1,
+        bootstrap: bool = False,
         dtype: str = "float32",
         device: str = "auto",
         net_params: dict[str, Any] | None = None,
@@ -299,6 +297,8 @@ class SMURFClassifier(FusionClassifierMixin, _BaseSMURF):
             max_grad_norm=max_grad_norm,
             missing=missing,
             modality_dropout=modality_dropout,
+            n_members=n_members,
+            bootstrap=bootstrap,
             dtype=dtype,
             device=device,
             net_params=net_params,
@@ -399,6 +399,8 @@ class SMURFRegressor(FusionRegressorMixin, _BaseSMURF):
         max_grad_norm: float | None = 5.0,
         missing: str = "recover",
         modality_dropout: float = 0.0,
+        n_members: int = 1,
+        bootstrap: bool = False,
         dtype: str = "float32",
         device: str = "auto",
         net_params: dict[str, Any] | None = None,
@@ -427,6 +429,8 @@ class SMURFRegressor(FusionRegressorMixin, _BaseSMURF):
             max_grad_norm=max_grad_norm,
             missing=missing,
             modality_dropout=modality_dropout,
+            n_members=n_members,
+            bootstrap=bootstrap,
             dtype=dtype,
             device=device,
             net_params=net_params,

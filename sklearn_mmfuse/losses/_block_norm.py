@@ -54,6 +54,8 @@ def shrink_blocks(norms: Tensor, step: Tensor, q: float) -> Tensor:
     >>> shrink_blocks(torch.tensor([[3.0, 1.0]]), torch.tensor([[0.5]]), q=1.0)
     tensor([[1.5000, 0.0000]])
     """
+    if not bool((step > 0).any()):
+        return norms
     if q == 1:
         ordered = norms.sort(dim=-1, descending=True).values.cumsum(dim=-1)
         count = torch.arange(1, norms.shape[-1] + 1).to(norms)

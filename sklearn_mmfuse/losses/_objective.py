@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
 
 from torch import Tensor, nn
 
@@ -11,7 +12,25 @@ from sklearn_mmfuse.nets import FusionNet, FusionOutput
 
 __all__ = ["Objective", "Penalty"]
 
-Penalty = Callable[[FusionOutput, Tensor], Tensor]
+
+class Penalty(ABC):
+    """What a method adds to the loss: `(output, weight)` to one number per member, `(E,)`.
+
+    Parameters
+    ----------
+    reg_lambda : float or Tensor of shape (E,)
+        Its weight, which may differ between members.
+    key : hashable
+        Penalties of equal key differ by their weight alone.
+    """
+
+    def __init__(self, reg_lambda: float | Tensor, key: Hashable) -> None:
+        self.reg_lambda = reg_lambda
+        self.key = key
+
+    @abstractmethod
+    def __call__(self, output: FusionOutput, weight: Tensor) -> Tensor:
+        """Return the weighted penalty of every member; `weight` is that of rows."""
 
 
 class Objective(nn.Module):
@@ -21,8 +40,8 @@ class Objective(nn.Module):
     ----------
     loss : BaseLoss
         The per-sample loss.
-    penalties : sequence of callable
-        Each maps `(output, weight)` to one number per member, `(E,)`.
+    penalties : sequence of Penalty
+        What is added to it.
     """
 
     def __init__(self, loss: BaseLoss, penalties: Sequence[Penalty] = ()) -> None:
@@ -41,10 +60,11 @@ class Objective(nn.Module):
     ) -> Tensor:
         """Return the objective of every member, `(E,)`.
 
-        `weight` `(B,)` averages to 1 over the training rows, so dividing by B and not by the
-        batch's own sum keeps the expectation right; `offset` `(E, B, C)` is what nets trained
-        earlier predict; `penalized`, the output and weights of other rows, of which the penalties
-        are computed instead.
+        `target` and `weight` are `(B,)`, or `(E, B)` where members have rows of their own. Weights
+        average to 1 over the training rows, so dividing by B and not by the batch's own sum keeps
+        the expectation right; `offset` `(E, B, C)` is what nets trained earlier predict;
+        `penalized`, the output and weights of other rows, of which the penalties are computed
+        instead.
         """
         total = self.data_loss(output.stages, target, weight, offset).sum(dim=0)
         for penalty in self.penalties:
@@ -58,4 +78,6 @@ class Objective(nn.Module):
         """Return the weighted mean loss of raw predictions `(..., E, B, C)`, `(..., E)`."""
         if offset is not None:
             raw = raw + offset
-        return self.loss.per_sample(raw, target) @ (weight / len(weight))
+        share = weight / weight.shape[-1]
+        loss = self.loss.per_sample(raw, target)
+        return loss @ share if share.dim() == 1 else (loss * share).sum(dim=-1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfuse._terms import Term
+from sklearn_mmfuse.losses._objective import Penalty
 from sklearn_mmfuse.nets import FusionOutput
 
 # Below this share of the target's variance a part is as good as absent.
@@ -26,7 +27,7 @@ def weighted_covariance(
     usual sample covariance. `unbiased=False` divides by n. Of variables that some rows lack
     (zeros in `present`), every covariance is that of the rows which have both.
 
-    **Shape**: `(..., K, B)`, `(B,)` and `(K, B)` to `(..., K, K)`.
+    **Shape**: `(..., K, B)`, `(..., 1, B)` or `(B,)`, and `(..., K, B)`, to `(..., K, K)`.
 
     Examples
     --------
@@ -37,27 +38,30 @@ def weighted_covariance(
     """
     if present is not None:
         return _pairwise_covariance(values, weight, present.to(values.dtype), unbiased)
-    share = weight / weight.sum()
-    centered = values - (values @ share).unsqueeze(-1)
+    share = torch.atleast_2d(weight / weight.sum(dim=-1, keepdim=True))
+    centered = values - values @ share.transpose(-1, -2)
     covariance = (centered * share) @ centered.transpose(-1, -2)
-    return covariance / (1.0 - (share**2).sum()) if unbiased else covariance
+    if not unbiased:
+        return covariance
+    return covariance / (1.0 - (share**2).sum(dim=-1, keepdim=True))
 
 
 def _pairwise_covariance(values: Tensor, weight: Tensor, present: Tensor, unbiased: bool) -> Tensor:
     weighted = present * weight  # (K, B)
-    total = weighted @ present.T  # of the rows that have both, (K, K)
+    transposed = present.transpose(-1, -2)
+    total = weighted @ transposed  # of the rows that have both, (K, K)
     safe = total.clamp_min(torch.finfo(total.dtype).tiny)
     values = values * present
-    mean = (values * weight) @ present.T / safe  # of the first over the rows that have both
+    mean = (values * weight) @ transposed / safe  # of the first over the rows that have both
     covariance = (values * weight) @ values.transpose(-1, -2) / safe
     covariance = covariance - mean * mean.transpose(-1, -2)
     if unbiased:
-        squares = (weighted * weight) @ present.T / safe**2
+        squares = (weighted * weight) @ transposed / safe**2
         covariance = covariance / (1.0 - squares).clamp_min(torch.finfo(total.dtype).eps)
     return covariance * (total > 0)  # pairs that no row has are uncorrelated
 
 
-class SMURFPenalty:
+class SMURFPenalty(Penalty):
     """`reg_lambda (L_uncor + L_cor)` (SMURF, eqs. 4, 7, 8 and 12 to 15).
 
     L_uncor, the mean of |cov(unique, redundant)| over the redundant terms, each with the unique
@@ -87,7 +91,7 @@ class SMURFPenalty:
     """
 
     def __init__(self, terms: Sequence[Term], *, reg_lambda: float, balance: bool) -> None:
-        self.reg_lambda = reg_lambda
+        super().__init__(reg_lambda, key=("SMURF", tuple(terms), balance))
         self.balance = balance
         redundant = [term for term in terms if term.kind == "redundant"]
         position = {term: i for i, term in enumerate(terms)}
@@ -107,6 +111,10 @@ class SMURFPenalty:
             values = values - values.mean(dim=-1, keepdim=True)
         # In units of themselves n or n - 1 makes no difference, but to weights that repeat rows.
         present = output.aux.get("present_terms")
+        if weight.dim() > 1:  # of every member; the same for all its outputs
+            weight = weight[:, None, None]
+        if present is not None and present.dim() > 2:
+            present = present.unsqueeze(1)
         covariance = weighted_covariance(
             values.permute(0, 3, 1, 2), weight, present, unbiased=not self.balance
         )  # (E, C, T, T)
@@ -128,7 +136,7 @@ class SMURFPenalty:
         return self.reg_lambda * loss.mean(dim=-1)
 
 
-class SoftHGRPenalty:
+class SoftHGRPenalty(Penalty):
     """`-reg_lambda` times the mean soft-HGR between the embeddings of all pairs of modalities.
 
     `tr cov(f, g) - tr(cov(f) cov(g)) / 2` (Wang et al., 2019), the objective of the E-HGR baseline:
@@ -144,7 +152,7 @@ class SoftHGRPenalty:
     """
 
     def __init__(self, *, reg_lambda: float) -> None:
-        self.reg_lambda = reg_lambda
+        super().__init__(reg_lambda, key=("soft-HGR",))
 
     def __call__(self, output: FusionOutput, weight: Tensor) -> Tensor:
         """Return the penalty of every member, `(E,)`."""
@@ -153,7 +161,9 @@ class SoftHGRPenalty:
         stacked = embeddings.transpose(2, 3).flatten(1, 2)  # (E, M * H, B)
         present = output.aux.get("present")
         if present is not None:
-            present = present.repeat_interleave(width, dim=0)
+            present = present.repeat_interleave(width, dim=-2)
+        if weight.dim() > 1:
+            weight = weight.unsqueeze(1)
         covariance = weighted_covariance(stacked, weight, present)
         covariance = covariance.unflatten(2, (n_modalities, width)).unflatten(
             1, (n_modalities, width)

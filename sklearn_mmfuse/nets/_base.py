@@ -18,7 +18,7 @@ from sklearn_mmfuse.nets._separable import SeparableTerm
 
 __all__ = ["FusionNet", "PopulationRows", "row_slices", "rows_at_once"]
 
-MAX_ROWS = 4096
+MAX_ROWS = 1024
 MAX_VALUES = 2**21  # sequences and images come in fewer rows at once
 
 
@@ -133,15 +133,15 @@ class FusionNet(nn.Module, ABC):
         """Return the terms of a batch.
 
         **Shape**: each modality `(B, *sample)` (the same rows for every member) or
-        `(E, B, *sample)`; `mask` is flat, `(E * B * n_mask_units,)`, of zeros and
-        1 / keep-probability; `present` `(B, M)`, modalities in the order of `in_features`, zeros
-        where a row lacks one: the terms that read it are zero there; `weight` `(B,)`, what each row
-        counts where a net takes statistics of the batch.
+        `(E, B, *sample)`; `mask` `(E, B * n_mask_units)`, of zeros and 1 / keep-probability;
+        `present` `(B, M)` or `(E, B, M)`, modalities in the order of `in_features`, zeros where a
+        row lacks one: the terms that read it are zero there; `weight` `(B,)` or `(E, B)`, what each
+        row counts where a net takes statistics of the batch.
         """
 
     def present_terms(self, present: Tensor) -> Tensor:
-        """Return which terms have all they read, `(T, B)`, zeros and ones."""
-        return ((1.0 - present) @ self.reads.T == 0).to(present.dtype).T
+        """Return which terms have all they read, `(T, B)` or `(E, T, B)`, zeros and ones."""
+        return ((1.0 - present) @ self.reads.T == 0).to(present.dtype).transpose(-1, -2)
 
     def hide_absent(self, values: Tensor, present: Tensor | None) -> Tensor:
         """Return terms `(E, T, B, C)` that are zero where a row lacks what they read."""
@@ -160,6 +160,27 @@ class FusionNet(nn.Module, ABC):
             if isinstance(scaling, InputScaling):
                 scaling.set_statistics(*statistics[name])
 
+    def row_pieces(
+        self, X: Mapping[str, Tensor], at_most: int | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], int, int]]:
+        """Yield rows in pieces that fit into memory: the piece, its first row and its end.
+
+        Each modality is `(n, *sample)` or `(E, n, *sample)`.
+        """
+        axes = {name: x.dim() - 1 - len(self._sample_shape(name)) for name, x in X.items()}
+        first = next(iter(X))
+        n = X[first].shape[axes[first]]
+        one = {name: x if axes[name] == 0 else x[0] for name, x in X.items()}
+        step = max(1, min(rows_at_once(one), self.max_rows, at_most or MAX_ROWS))
+        for start in range(0, n, step):
+            length = min(step, n - start)
+            piece = {name: x.narrow(axes[name], start, length) for name, x in X.items()}
+            yield piece, start, start + length
+
+    def _sample_shape(self, name: str) -> tuple[int | None, ...]:
+        spec = self.encoder_specs.get(name)
+        return (self.in_features[name],) if spec is None else spec.shape
+
     def scale_inputs(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the modalities as the rest of the net expects them."""
         if not self.scalings:
@@ -173,6 +194,11 @@ class FusionNet(nn.Module, ABC):
     def undecayed(self) -> tuple[str, ...]:
         """Patterns of the parameters that weight decay leaves alone."""
         return ("*bias*",)
+
+    @property
+    def member_options(self) -> tuple[str, ...]:
+        """Attributes that may differ between members: a number, or a tensor `(E,)`."""
+        return ()
 
     @property
     def trained_apart(self) -> tuple[str, ...]:

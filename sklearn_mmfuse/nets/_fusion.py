@@ -119,7 +119,7 @@ class FusedNet(FusionNet):
         """Return which terms can be computed, `(T, B)`: of all modalities, any is enough."""
         if self.fusion.additive:
             return super().present_terms(present)
-        return present.amax(dim=1, keepdim=True).T
+        return present.amax(dim=-1).unsqueeze(-2)
 
     def scale_inputs(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the modalities as the fusion expects them."""
@@ -135,7 +135,8 @@ class FusedNet(FusionNet):
         for position, (name, x) in enumerate(scaled.items()):
             spec = self.encoder_specs.get(name)
             axes = 1 if spec is None else len(spec.shape)
-            here = present[:, position].bool().view(-1, *[1] * axes)
+            here = present[..., position].bool()
+            here = here.view(*here.shape, *[1] * axes)
             entering[name] = torch.where(here, x, self._absent(x, axes))
         return entering
 

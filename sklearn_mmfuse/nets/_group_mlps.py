@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._encoders import Encoder, EncoderSpec, MulTEncoder, make_encoder
+from sklearn_mmfuse.nets._group_kernels import Wiring, run_layers
 from sklearn_mmfuse.nets._layers import ACTIVATIONS, GroupLinear, MaskReader, uniform_fan_in_
 from sklearn_mmfuse.nets._separable import JointTerm, SumTerm
 
@@ -76,6 +77,11 @@ class GroupMLPs(nn.Module):
         self._names = [name for name in in_features if any(name in group for group in groups)]
         self._fan_in = [sum(in_features[name] for name in group) for group in groups]
         self._activation = ACTIVATIONS[activation]
+        self._wiring = Wiring.of(
+            [[self._names.index(name) for name in group] for group in groups],
+            n_modalities=len(self._names),
+            activation=self._activation,
+        )
         self._readers = [self._add_readers(position) for position in range(len(self._names))]
         # A ParameterList, not a ParameterDict: modality names may hold any character.
         self.first = nn.ParameterList(
@@ -177,10 +183,39 @@ class GroupMLPs(nn.Module):
 
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
         """Return the outputs of all perceptrons."""
+        if self._is_trained(drop):
+            return self._run(x, drop, read=True)
         return self.read(self.embed(x, drop))
+
+    def _is_trained(self, drop: MaskReader | None) -> bool:
+        """Whether autograd is to record a pass over feature vectors, on a CPU.
+
+        Its record of the plain code is slower there; elsewhere few large products are best.
+        """
+        return (
+            torch.is_grad_enabled()
+            and not self._slots
+            and self.together is None
+            and self.first_bias.device.type == "cpu"
+            and not _differentiates(drop)
+            and not torch.compiler.is_compiling()
+        )
+
+    def _run(self, x: Mapping[str, Tensor], drop: MaskReader | None, *, read: bool) -> Tensor:
+        """Return what `embed` returns, or what all layers do, by a function of autograd's."""
+        later = [(layer.weight, layer.bias) for layer in self._later_layers()]
+        rows = [_of_members(x[name], len(self.first_bias)) for name in self._names]
+        masks = [
+            _next_mask(drop, (*weight.shape[:2], rows[0].shape[1], weight.shape[2]), weight)
+            for weight, _ in later
+        ]
+        used = later if read else later[:-1]
+        return run_layers(self._wiring, rows, list(self.first), self.first_bias, used, masks)
 
     def embed(self, x: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
         """Return what the last layer reads, `(E, G, B, H)`; without hidden layers the outputs."""
+        if self._is_trained(drop):
+            return self._run(x, drop, read=False)
         drop = drop or MaskReader(None)
         return self.combine(self.bring(x, drop), drop)
 
@@ -205,7 +240,7 @@ class GroupMLPs(nn.Module):
             elif name in encoded:  # by a copy for each reader
                 brought[name] = self._add_up(position, torch.stack(encoded[name], dim=1))
             else:
-                rows = x[name] if x[name].dim() == 3 else x[name].expand(n_members, -1, -1)
+                rows = _of_members(x[name], n_members)
                 product = torch.bmm(rows, self.first[position])
                 brought[name] = product.unflatten(2, (-1, self.first_bias.shape[3]))
         return brought
@@ -312,6 +347,25 @@ class GroupMLPs(nn.Module):
         """Return what all perceptrons together cost, in evaluations of a small one."""
         together = {name: brought[name] for name in self._joint}
         return len(self.groups) + (self.together.cost(together) if self.together else 0)
+
+
+def _of_members(x: Tensor, n_members: int) -> Tensor:
+    """Return the rows of every member, `(E, B, d)`, without a copy of what they share."""
+    return x if x.dim() == 3 else x.expand(n_members, -1, -1)
+
+
+def _differentiates(drop: MaskReader | None) -> bool:
+    """Return whether there is a mask that a gradient is asked of."""
+    return drop is not None and drop(torch.empty(0)).requires_grad
+
+
+def _next_mask(drop: MaskReader | None, shape: Sequence[int], like: Tensor) -> Tensor | None:
+    """Return by what a reader multiplies the next units, or None."""
+    if drop is None:
+        return None
+    ones = like.new_ones(()).expand(shape)
+    mask = drop(ones)
+    return None if mask is ones else mask
 
 
 def _equally_long(rows: Sequence[Tensor], spec: EncoderSpec) -> list[Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse.nets._base import MAX_ROWS, FusionNet, PopulationRows, row_slices
+from sklearn_mmfuse.nets._base import MAX_ROWS, FusionNet, PopulationRows
 from sklearn_mmfuse.nets._centering import Products, centering_constants, contract, vbn_scale
 from sklearn_mmfuse.nets._encoders import EncoderSpec
 from sklearn_mmfuse.nets._group_mlps import GroupMLPs
@@ -66,7 +66,9 @@ class _Normalized:
 
 @dataclass(frozen=True)
 class _RowWeights:
-    """What rows count: for each modality `(1, 1 or M, B)`, for products `(1 or E * G, B)` by order.
+    """What rows count, by modality `(1 or E, 1 or M, B)` and, by order, for products.
+
+    Those are `(1, B)` or `(E * G, B)`.
 
     A row counts where it has all that is read; weights add up to 1.
     """
@@ -143,7 +145,8 @@ class InTenseNet(FusionNet):
             encoders=encoders,
         )
         self.tensor_dim, self.normalization = tensor_dim, normalization
-        self.q, self.reg_lambda = 2 * p / (p + 1), reg_lambda
+        self.p: float | Tensor = p
+        self.reg_lambda: float | Tensor = reg_lambda
         self.names = tuple(in_features)
         plain = [
             name
@@ -241,13 +244,24 @@ class InTenseNet(FusionNet):
 
     def regularizer(self) -> Tensor | None:
         """Return `reg_lambda * (sum over blocks of norm^q)^(2 / q)` (eq. 25), `(E,)`."""
-        if self.reg_lambda == 0:
+        if isinstance(self.reg_lambda, float) and self.reg_lambda == 0:
             return None
         norms = torch.cat(
             [(weight.square().sum(dim=(2, 3)) + NORM_EPS).sqrt() for weight in self.fusion], dim=1
         )
-        penalty: Tensor = norms.pow(self.q).sum(dim=1).pow(2 / self.q)
+        q = torch.as_tensor(self.q).to(norms)
+        penalty: Tensor = norms.pow(q.unsqueeze(-1)).sum(dim=1).pow(2 / q)
         return self.reg_lambda * penalty
+
+    @property
+    def q(self) -> float | Tensor:
+        """The exponent of the block norm."""
+        return 2 * self.p / (self.p + 1)
+
+    @property
+    def member_options(self) -> tuple[str, ...]:
+        """Attributes that may differ between members: a number, or a tensor `(E,)`."""
+        return ("p", "reg_lambda")
 
     # Forward -------------------------------------------------------------------------------------
 
@@ -291,8 +305,8 @@ class InTenseNet(FusionNet):
     def _represent_in_pieces(
         self, X: Mapping[str, Tensor], at_most: int = MAX_ROWS
     ) -> Iterator[Tensor]:
-        for rows in row_slices(X, at_most):
-            yield self._represent({name: x[rows] for name, x in X.items()}, MaskReader(None))
+        for piece, _, _ in self.row_pieces(X, at_most):
+            yield self._represent(piece, MaskReader(None))
 
     def _normalize(self, represented: Tensor, rows: _RowWeights | None = None) -> _Normalized:
         """Normalize by the statistics of these rows, weighted, or by those of the population."""
@@ -354,20 +368,26 @@ class InTenseNet(FusionNet):
         self, like: Tensor, present: Tensor | None, weight: Tensor | None
     ) -> _RowWeights:
         weight = like.new_ones(like.shape[2]) if weight is None else weight.to(like)
+        weight = torch.atleast_2d(weight).unsqueeze(1)  # (1 or E, 1, B)
         if present is None:
-            share = (weight / weight.sum()).unsqueeze(0)
-            together = {order: share for order, _ in self._products()}
-            return _RowWeights(share.unsqueeze(0), together, complete=True)
+            share = weight / weight.sum(dim=2, keepdim=True)
+            together = {
+                order: share[:, 0]
+                if len(share) == 1
+                else share.expand(-1, len(group), -1).flatten(0, 1)
+                for order, group in self._products()
+            }
+            return _RowWeights(share, together, complete=True)
         present = present.to(like)
-        alone = present.T * weight
+        alone = present.transpose(-1, -2) * weight
         terms = self.present_terms(present) * weight
-        alone, terms = (x / x.sum(dim=1, keepdim=True).clamp_min(NORM_EPS) for x in (alone, terms))
+        alone, terms = (x / x.sum(dim=2, keepdim=True).clamp_min(NORM_EPS) for x in (alone, terms))
         sizes = [len(group) for group in self.orders]
         together = {
-            group[0].order: own.repeat(self.n_members, 1)
-            for group, own in zip(self.orders, terms.split(sizes), strict=True)
+            group[0].order: own.expand(self.n_members, -1, -1).flatten(0, 1)
+            for group, own in zip(self.orders, terms.split(sizes, dim=1), strict=True)
         }
-        return _RowWeights(alone.unsqueeze(0), together, complete=False)
+        return _RowWeights(alone, together, complete=False)
 
     def _product_statistics(
         self, pieces: Sequence[Products], *, complete: bool

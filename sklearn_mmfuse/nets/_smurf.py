@@ -151,7 +151,8 @@ class SMURFNet(FusionNet):
         values = self.hide_absent(values, present)
         aux = {"embeddings": embeddings[0]}
         if present is not None:
-            aux |= {"present": present.T, "present_terms": self.present_terms(present)}
+            aux |= {"present": present.transpose(-1, -2)}
+            aux |= {"present_terms": self.present_terms(present)}
         return FusionOutput(self.terms, values, self.bias, self.stages(values, self.bias), aux)
 
     def _by_term(self, out: Tensor) -> Tensor:

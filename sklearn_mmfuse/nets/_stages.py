@@ -41,7 +41,7 @@ class Stages(nn.Module):
 
     def __init__(self, terms: Sequence[Term], *, staged: bool, stop_gradient: bool = True) -> None:
         super().__init__()
-        self.staged = staged
+        self.staged = staged and len({term.order for term in terms}) > 1
         self.stop_gradient = stop_gradient
         # Which terms are of a stage's own order, and which below: (S, T), zeros and ones.
         orders = torch.tensor([term.order for term in terms])
@@ -54,9 +54,7 @@ class Stages(nn.Module):
         bias = bias.unsqueeze(1)
         if not self.staged:
             return (values.sum(dim=1) + bias).unsqueeze(0)
-        lower = values.detach() if self.stop_gradient else values
-        return (
-            torch.tensordot(self.own_order, values, dims=([1], [1]))
-            + torch.tensordot(self.lower_orders, lower, dims=([1], [1]))
-            + bias
-        )
+        flat = values.transpose(0, 1).flatten(1)
+        lower = torch.mm(self.lower_orders, flat.detach() if self.stop_gradient else flat)
+        stages = torch.addmm(lower, self.own_order, flat)
+        return stages.view(-1, len(values), *values.shape[2:]) + bias

@@ -18,7 +18,7 @@ from sklearn_mmfuse import (
     MRORegressor,
     MultimodalData,
 )
-from sklearn_mmfuse._training import _fit as fit_module
+from sklearn_mmfuse.estimators import _together as together_module
 
 from ._data import make_blocks, make_groups, make_target
 
@@ -37,14 +37,14 @@ def model(**params):
 def splits(monkeypatch):
     """Record the groups on both sides of every inner split."""
     seen = []
-    real = fit_module.fit_network
+    real = together_module.train_alone
 
-    def record(net, train, validation, *args, **kwargs):
-        sides = [set(rows.X["group"][:, 0].tolist()) for rows in (train, validation)]
+    def record(plan, hooks=None):
+        sides = [set(r.X["group"][:, 0].tolist()) for r in (plan.train, plan.validation)]
         seen.append(sides)
-        return real(net, train, validation, *args, **kwargs)
+        return real(plan, hooks)
 
-    monkeypatch.setattr("sklearn_mmfuse.estimators._base.fit_network", record)
+    monkeypatch.setattr("sklearn_mmfuse.estimators._ensemble.train_alone", record)
     return seen
 
 

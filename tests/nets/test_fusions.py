@@ -251,9 +251,9 @@ def test_dropout_masks_cover_exactly_what_is_dropped(name):
     ).double()  # fmt: skip
     net.reset_parameters([torch.Generator().manual_seed(0)])
     x, n_units = inputs(name), net.n_mask_units
-    ones = torch.ones(7 * n_units).double()
+    ones = torch.ones(1, 7 * n_units).double()
     torch.testing.assert_close(net(x, ones).values, net(x).values)
     assert n_units > 0
     last = ones.clone().requires_grad_()
     net(x, last).values.sum().backward()
-    assert last.grad[-1] != 0 or last.grad[-7:].abs().sum() > 0
+    assert last.grad[0, -1] != 0 or last.grad[0, -7:].abs().sum() > 0

@@ -191,8 +191,8 @@ def test_a_mask_of_ones_changes_nothing_and_zeros_leave_the_biases():
     net, (X, _) = make_net(), make_batch()
     n_units = net.n_mask_units * 11
     assert n_units == 7 * (6 + 5) * 11
-    torch.testing.assert_close(net(X, torch.ones(n_units).double()).raw, net(X).raw)
-    dead = net(X, torch.zeros(n_units).double()).terms[Term(["a"])]
+    torch.testing.assert_close(net(X, torch.ones(1, n_units).double()).raw, net(X).raw)
+    dead = net(X, torch.zeros(1, n_units).double()).terms[Term(["a"])]
     torch.testing.assert_close(dead, net.block.mlps.later[-1].bias[:, 0].expand_as(dead))
 
 

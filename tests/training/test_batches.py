@@ -47,6 +47,21 @@ def test_masks_keep_the_expectation():
     )
     ((inputs, _),) = sampler
     mask = inputs["mask"]
-    assert mask.shape == (50_000,)
+    assert mask.shape == (1, 50_000)
     torch.testing.assert_close(mask.unique(), torch.tensor([0.0, 1 / 0.75]))
     assert abs(float(mask.mean()) - 1) < 0.01
+
+
+def test_picked_rows_are_read_only_when_they_are_needed():
+    whole = rows(10)
+    some = whole.take(torch.tensor([7, 2, 5, 3]))
+    assert some.blocks["a"] is whole.blocks["a"]
+    assert some.X["a"][:, 0].tolist() == some.y.tolist() == [7, 2, 5, 3]
+    again = some.take(torch.tensor([3, 0])).slice(0, 2)
+    assert again.X["b"][:, 0].tolist() == [6, 14]
+    assert again.offset[0, :, 0].tolist() == again.y.tolist() == [3, 7]
+    assert whole.slice(2, 4).X["a"][:, 0].tolist() == [2, 3]
+    own = some.gathered()
+    assert own.picked is None
+    assert own.double().X["a"].dtype == torch.float64
+    assert own.X["a"][:, 0].tolist() == [7, 2, 5, 3]

@@ -71,7 +71,7 @@ class MulTEncoder(nn.Module):
         activation: str,
     ) -> None:
         super().__init__()
-        self.n_members, self.specs, self.activation = n_members, dict(specs), activation
+        self.specs, self.activation = dict(specs), activation
         first = next(iter(specs.values()))
         options, self.width = dict(first.options), first.width
         self.kernel_size = int(options.get("kernel_size", KERNEL_SIZE))
@@ -115,6 +115,11 @@ class MulTEncoder(nn.Module):
         self.across = nn.ModuleList(layers(len(both)) for both in self.pairs.values())
         self.joins = nn.ModuleList(linear(len(both), self.width) for both in self.pairs.values())
         self.alone = nn.ModuleList(layers(len(readers)) for readers in self.readers.values())
+
+    @property
+    def n_members(self) -> int:
+        """E."""
+        return len(next(self.parameters()))
 
     @property
     def n_mask_units(self) -> int:

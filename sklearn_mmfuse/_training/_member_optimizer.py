@@ -1,0 +1,150 @@
+"""AdamW for many members at once, each with its own step size and decay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MemberAdamW", "clip_gradients"]
+
+BETAS, EPS = (0.9, 0.999), 1e-8
+
+
+class MemberAdamW:
+    """AdamW over parameters `(E, ...)`; runs of members that step alike are stepped together.
+
+    The same as `torch.optim.AdamW` for every member.
+
+    Parameters
+    ----------
+    net : Module
+        Whose parameters have the members as their leading axis.
+    learning_rate, weight_decay : sequence of float
+        Of each member.
+    undecayed : sequence of str
+        Patterns of the parameters that weight decay leaves alone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from sklearn_mmfuse._training._member_optimizer import MemberAdamW
+    >>> net = nn.Module()
+    >>> net.weight = nn.Parameter(torch.zeros(2, 3))
+    >>> optimizer = MemberAdamW(net, [0.1, 0.2], [0.0, 0.0], undecayed=())
+    >>> net.weight.sum().backward()
+    >>> optimizer.step()
+    >>> net.weight[:, 0]
+    tensor([-0.1000, -0.2000], grad_fn=<SelectBackward0>)
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        learning_rate: Sequence[float],
+        weight_decay: Sequence[float],
+        *,
+        undecayed: Sequence[str],
+    ) -> None:
+        self._settings = list(zip(learning_rate, weight_decay, strict=True))
+        trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        bare = [name for name in trained if any(fnmatch(name, own) for own in undecayed)]
+        self._groups = [
+            _Group([p for name, p in trained.items() if name not in bare], decays=True),
+            _Group([trained[name] for name in bare], decays=False),
+        ]
+        self._n_steps = 0
+        self._cut()
+
+    def _cut(self) -> None:
+        """Cut parameters and moments into runs of members that step alike, once for all steps."""
+        self._runs, start = [], 0
+        for (rate, decay), members in groupby(self._settings):
+            stop = start + len(list(members))
+            self._runs.append((rate, decay, slice(start, stop)))
+            start = stop
+        for group in self._groups:
+            group.cut([members for _, _, members in self._runs])
+
+    def take(self, kept: Tensor) -> None:
+        """Go on with some members only; the parameters of the net are those of them already."""
+        for group in self._groups:
+            group.take(kept)
+        self._settings = [self._settings[i] for i in kept.tolist()]
+        self._cut()
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Step along the gradients."""
+        for group in self._groups:
+            group.step(self._runs, self._n_steps)
+        self._n_steps += 1
+
+
+class _Group:
+    """Parameters, the moments of their gradients, and both in runs of members."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], *, decays: bool) -> None:
+        self.parameters, self.decays = list(parameters), decays
+        self.first = [torch.zeros_like(p, requires_grad=False) for p in parameters]
+        self.second = [torch.zeros_like(p, requires_grad=False) for p in parameters]
+        self._pieces: list[list[list[Tensor]]] = []
+
+    def cut(self, runs: Sequence[slice]) -> None:
+        """Cut everything but gradients, which are new in every step."""
+        kept = ([p.detach() for p in self.parameters], self.first, self.second)
+        self._pieces = [[[t[members] for t in tensors] for tensors in kept] for members in runs]
+
+    def take(self, kept: Tensor) -> None:
+        """Leave the moments of some members."""
+        self.first = [moment[kept] for moment in self.first]
+        self.second = [moment[kept] for moment in self.second]
+
+    def step(self, runs: Sequence[tuple[float, float, slice]], n_steps: int) -> None:
+        """Step; a parameter on which no loss depends has no gradient and stays."""
+        moving = [i for i, p in enumerate(self.parameters) if p.grad is not None]
+        gradients = [_gradient(self.parameters[i]) for i in moving]
+        if not moving:
+            return
+        count = [torch.full((), n_steps + 1.0, device=gradients[0].device)] * len(moving)
+        for (rate, decay, members), pieces in zip(runs, self._pieces, strict=True):
+            parameters, first, second = ([tensors[i] for i in moving] for tensors in pieces)
+            # What torch.optim.AdamW(fused=True) calls in the end; its way there takes longer than
+            # the step of a small net, and is gone for every run.
+            torch._fused_adamw_(
+                parameters,
+                [gradient[members] for gradient in gradients],
+                first,
+                second,
+                [],
+                count,
+                amsgrad=False,
+                lr=rate,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                weight_decay=decay if self.decays else 0.0,
+                eps=EPS,
+                maximize=False,
+            )
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: Tensor) -> None:
+    """Scale gradients down where those of a member together are longer than `max_norm`, `(E,)`."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    lengths = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
+    length = torch.linalg.vector_norm(torch.stack(lengths), dim=0)
+    factor = (max_norm / (length + 1e-6)).clamp_max(1.0)
+    if factor.device.type == "cpu" and bool((factor == 1.0).all()):
+        return
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))

@@ -1,0 +1,446 @@
+"""fit_members(): many nets of one architecture, trained at once on the member dimension.
+
+Every member is trained as :func:`fit_network` would train it alone: with parameters, rows and masks
+drawn from a seed of its own, its own step sizes and penalties, its own early stopping.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sklearn_mmfuse._training._batches import BatchSampler, Rows
+from sklearn_mmfuse._training._fit import (
+    TrainingOptions,
+    TrainingResult,
+    keep_freed_memory,
+    set_population,
+    shuffling_generator,
+    silence,
+)
+from sklearn_mmfuse._training._member_batches import MemberBatches, stack_rows
+from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients
+from sklearn_mmfuse._training._net import DivergedError
+from sklearn_mmfuse.losses import Objective
+from sklearn_mmfuse.nets import FusionNet, FusionOutput, rows_at_once
+
+__all__ = ["Member", "fit_members", "load_members"]
+
+Outcome = TrainingResult | DivergedError
+
+ROOM = 8  # members that fit into memory together in a pass over as many rows as one alone has
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of many nets that are trained at once; `net`, of one member, holds the result.
+
+    Parameters
+    ----------
+    net : FusionNet
+        Untrained, with input statistics and bias set.
+    train, validation : Rows
+        As for `fit_network`; members that share these objects and a seed share every batch.
+    objective : Objective
+        Of the same loss and penalties as all others', whose weights may differ.
+    options : TrainingOptions
+        Of the same batch sizes and device as all others'.
+    seed : int
+        Of the parameters and of all that is drawn in training.
+    """
+
+    net: FusionNet
+    train: Rows
+    validation: Rows | None
+    objective: Objective
+    options: TrainingOptions
+    seed: int
+
+    @property
+    def stream(self) -> Hashable:
+        """What decides which rows and masks come, and when."""
+        how = (self.options.dropout, self.options.modality_dropout)
+        return (id(self.train), id(self.validation), self.seed, *how)
+
+    @property
+    def key(self) -> Hashable | None:
+        """What members have in common that are trained at once; None where it has to be alone."""
+        options = self.options
+        if self.net.draws_globally or options.net_params is not None or options.critic is not None:
+            return None
+        return (
+            type(self.net),
+            type(self.objective.loss),
+            tuple(penalty.key for penalty in self.objective.penalties),
+            (options.batch_size, options.penalty_batch_size, options.device, options.verbose),
+            (len(self.train), None if self.validation is None else len(self.validation)),
+        )
+
+
+def fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
+    """Train all members at once.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        Of equal `key`. Their nets, of one member each, are left trained, on the CPU.
+    stack : FusionNet
+        An untrained net of the same configuration with as many members.
+
+    Returns
+    -------
+    outcomes : list of TrainingResult or DivergedError
+        What happened to each; a loss that is no longer finite ends its member alone.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When training is interrupted; one member alone ends there, and says so in its result.
+    """
+    for member in members:
+        member.net.reset_parameters([torch.Generator().manual_seed(member.seed)])
+    load_members(stack, [member.net for member in members])
+    for name in stack.member_options:
+        values = [float(getattr(member.net, name)) for member in members]
+        setattr(stack, name, torch.tensor(values, dtype=torch.float64).to(stack.bias))
+    device = members[0].options.device
+    keep_freed_memory(device)
+    stack.to(device)
+    # Members of one stream read one sampler; of several parts, each comes to the second at a
+    # moment of its own.
+    parts = stack.training_parts()
+    shared = len(parts) == 1 and len({member.stream for member in members}) == 1
+    streams = members[:1] if shared else members
+    training = [stream.train.to(device) for stream in streams]
+    watched = [s.validation.to(device) for s in streams if s.validation is not None]
+    shufflers = [shuffling_generator(stream.seed) for stream in streams]
+    outcomes: list[Outcome] = [TrainingResult() for _ in members]
+    for position, part in enumerate(parts):
+        if position:
+            training = _leave_rest(parts[position - 1], training)
+            watched = _leave_rest(parts[position - 1], watched)
+        stack.begin_part(position)
+        _PartTraining(part, members, (training, watched, shufflers), outcomes).run()
+        part.eval()
+        if any(isinstance(o, TrainingResult) and o.interrupted for o in outcomes):
+            silence(parts[position + 1 :])
+            break
+    stack.to(torch.device("cpu"))
+    for e, member in enumerate(members):
+        if isinstance(outcomes[e], TrainingResult):
+            member.net.load_state_dict(_member_state(stack, e))
+            set_population(member.net, member.train.to(torch.device("cpu")))
+    return outcomes
+
+
+@torch.no_grad()
+def load_members(stack: FusionNet, nets: Sequence[FusionNet]) -> None:
+    """Put nets of one member side by side: a leading axis is `(E)`, or `(E * groups)`."""
+    states = [net.state_dict() for net in nets]
+    stack.load_state_dict({key: torch.cat([state[key] for state in states]) for key in states[0]})
+
+
+def _member_state(stack: FusionNet, e: int) -> dict[str, Tensor]:
+    n = stack.n_members
+    return {key: t.unflatten(0, (n, -1))[e].clone() for key, t in stack.state_dict().items()}
+
+
+@torch.no_grad()
+def _leave_rest(trained: FusionNet, rows: Sequence[Rows]) -> list[Rows]:
+    """Return rows with what a trained part predicts added to their offset."""
+    if not rows:
+        return []
+    shared = len(rows) == 1
+    stacked = rows[0] if shared else stack_rows(rows)
+    pieces = []
+    for X, start, stop in trained.row_pieces(stacked.X):
+        here = None if stacked.present is None else stacked.present[..., start:stop, :]
+        pieces.append(trained(X, None, here).raw)
+    offset = torch.cat(pieces, dim=1)
+    if stacked.offset is not None:
+        offset = offset + stacked.offset
+    if shared:
+        return [replace(rows[0], offset=offset)]
+    return [replace(own, offset=offset[e : e + 1]) for e, own in enumerate(rows)]
+
+
+class _PartTraining:
+    """The training of one part of the net, of all members that have not failed before.
+
+    Members that are done are taken out: what goes on is a smaller net.
+    """
+
+    def __init__(
+        self,
+        part: FusionNet,
+        members: Sequence[Member],
+        data: tuple[Sequence[Rows], Sequence[Rows], Sequence[torch.Generator]],
+        outcomes: list[Outcome],
+    ) -> None:
+        self.part, self.outcomes = part, outcomes
+        self.options = [member.options for member in members]
+        self.objective, self.penalty_weights = _objective_of(members, like=part.bias)
+        self.member_options = {name: getattr(part, name) for name in part.member_options}
+        self.batches = self._training_batches(data[0], data[2])
+        self.watched = self._validation_batches(data[1])
+        self.best = _BestMembers(part, len(members))
+        self.optimizer = MemberAdamW(
+            part,
+            [options.learning_rate for options in self.options],
+            [options.weight_decay for options in self.options],
+            undecayed=part.undecayed,
+        )
+        limits = [options.max_grad_norm or math.inf for options in self.options]
+        self.max_grad_norms = torch.tensor(limits).to(part.bias)
+        self.clips = any(math.isfinite(limit) for limit in limits)
+        # Listed once: to walk through the modules takes a tenth of a small step.
+        self.parameters = list(part.parameters())
+        self.live = torch.arange(len(members))
+        self.done_before = [
+            len(o.history) if isinstance(o, TrainingResult) else 0 for o in outcomes
+        ]
+        self._keep_only([e for e, outcome in enumerate(outcomes) if _is_fine(outcome)])
+
+    def _training_batches(
+        self, training: Sequence[Rows], shufflers: Sequence[torch.Generator]
+    ) -> MemberBatches:
+        samplers = [
+            BatchSampler(
+                rows,
+                batch_size=options.batch_size,
+                generator=shuffler,
+                dropout=options.dropout,
+                n_mask_units=self.part.n_mask_units,
+                modality_dropout=options.modality_dropout,
+                penalty_batch_size=options.penalty_batch_size,
+            )
+            for rows, shuffler, options in zip(training, shufflers, self.options, strict=False)
+        ]
+        return MemberBatches(samplers, len(self.options))
+
+    def _validation_batches(self, watched: Sequence[Rows]) -> MemberBatches | None:
+        if not watched:
+            return None
+        at_once = min(rows_at_once(watched[0].blocks), self.part.max_rows)
+        size = max(1, at_once // max(1, len(self.options) // ROOM))
+        samplers = [BatchSampler(rows, batch_size=size) for rows in watched]
+        return MemberBatches(samplers, len(self.options))
+
+    # Epochs --------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train until every member is done; leave each at its best."""
+        epoch = 0
+        try:
+            while len(self.live):
+                epoch += 1
+                self._run_epoch(epoch)
+        except KeyboardInterrupt:
+            if len(self.options) > 1:
+                raise
+            self._interrupt()
+        self.best.restore(self.part)
+
+    def _run_epoch(self, epoch: int) -> None:
+        start = time.perf_counter()
+        losses = {"train_loss": self._train_epoch()}
+        if self.watched is not None:
+            losses["valid_loss"] = self._validate()
+        self._record(epoch, losses, (time.perf_counter() - start) / len(self.live))
+        self._retire(epoch, losses.get("valid_loss"))
+
+    def _interrupt(self) -> None:
+        """End the only member where it is."""
+        result = self._result(0)
+        result.interrupted = True
+        done = len(result.history) - self.done_before[0]
+        if not done and self.done_before[0]:
+            silence([self.part])  # what was hardly begun says nothing, rather than anything
+        if self.watched is None or not done:
+            self.best.store(self.part, self.live, self.live.tolist())
+        best = self.best.epoch[0] if self.watched is not None else done
+        result.best_epoch = self.done_before[0] + int(best)
+
+    def _train_epoch(self) -> NDArray[np.float64]:
+        self.part.train()
+        losses, sizes = [], []
+        for inputs, target in self.batches:
+            losses.append(self._step(inputs, target))
+            sizes.append(inputs["weight"].shape[-1])
+        return _mean_losses(losses, sizes)
+
+    def _step(self, inputs: Mapping[str, Any], target: Tensor) -> Tensor:
+        for parameter in self.parameters:
+            parameter.grad = None
+        more = inputs["penalty"]
+        penalized = None if more is None else (self._infer(more), more["weight"])
+        output = self._infer(inputs)
+        loss: Tensor = self.objective(
+            output, target, inputs["weight"], self.part, inputs["offset"], penalized
+        )
+        loss.sum().backward()
+        if self.clips:
+            clip_gradients(self.parameters, self.max_grad_norms[self.live])
+        self.optimizer.step()
+        return loss.detach()
+
+    def _infer(self, inputs: Mapping[str, Any]) -> FusionOutput:
+        output: FusionOutput = self.part(
+            inputs["X"], inputs["mask"], inputs["present"], inputs["weight"]
+        )
+        return output
+
+    @torch.no_grad()
+    def _validate(self) -> NDArray[np.float64]:
+        assert self.watched is not None
+        self.part.eval()
+        if self.part.has_population:
+            self.part.set_population(self.batches.rows)
+        losses, sizes = [], []
+        for inputs, target in self.watched:
+            raw = self._infer(inputs).raw
+            loss = self.objective.data_loss(raw, target, inputs["weight"], inputs["offset"])
+            losses.append(loss)
+            sizes.append(inputs["weight"].shape[-1])
+        return _mean_losses(losses, sizes)
+
+    def _record(
+        self, epoch: int, losses: Mapping[str, NDArray[np.float64]], seconds: float
+    ) -> None:
+        for position, e in enumerate(self.live.tolist()):
+            row = {name: float(values[position]) for name, values in losses.items()}
+            broken = next((name for name, loss in row.items() if not math.isfinite(loss)), None)
+            if broken is not None:
+                prefix = broken.removesuffix("_loss")
+                self.outcomes[e] = DivergedError(
+                    f"the {prefix} loss became {row[broken]} in epoch {epoch}"
+                )
+                continue
+            history = self._result(e).history
+            history.append({"epoch": self.done_before[e] + epoch, **row, "dur": seconds})
+
+    def _result(self, e: int) -> TrainingResult:
+        outcome = self.outcomes[e]
+        assert isinstance(outcome, TrainingResult)
+        return outcome
+
+    # Members come to an end ----------------------------------------------------------------------
+
+    def _retire(self, epoch: int, valid_loss: NDArray[np.float64] | None) -> None:
+        """Keep the members that are at their best, and take out those that are done."""
+        if valid_loss is not None:
+            self.best.update(self.part, self.live, valid_loss, epoch)
+        left = [e for e in self.live.tolist() if _is_fine(self.outcomes[e])]
+        for e in list(left):
+            stale = valid_loss is not None and (
+                epoch - self.best.epoch[e] >= self.options[e].n_iter_no_change
+            )
+            if stale or epoch >= self.options[e].max_epochs:
+                left.remove(e)
+                best = epoch if valid_loss is None else self.best.epoch[e]
+                self._result(e).best_epoch = self.done_before[e] + best
+        if valid_loss is None:
+            self.best.store(self.part, self.live, sorted(set(self.live.tolist()) - set(left)))
+        self._keep_only(left)
+
+    def _keep_only(self, left: Sequence[int]) -> None:
+        if len(left) == len(self.live):
+            self._set_member_options()
+            return
+        position = {e: i for i, e in enumerate(self.live.tolist())}
+        kept = torch.tensor([position[e] for e in left], dtype=torch.long)
+        if len(kept):
+            _take(self.part, len(self.live), kept.to(self.part.bias.device))
+            self.optimizer.take(kept.to(self.part.bias.device))
+        self.batches.take(kept)
+        if self.watched is not None:
+            self.watched.take(kept)
+        self.live = self.live[kept]
+        self._set_member_options()
+
+    def _set_member_options(self) -> None:
+        live = self.live.to(self.part.bias.device)
+        for name, values in self.member_options.items():
+            setattr(self.part, name, values[live])
+        for penalty, values in zip(self.objective.penalties, self.penalty_weights, strict=True):
+            penalty.reg_lambda = values[live]
+
+
+class _BestMembers:
+    """The state of every member at its best epoch, or at its last where none is watched."""
+
+    def __init__(self, part: FusionNet, n_members: int) -> None:
+        self.n_members = n_members
+        self.state = {key: tensor.clone() for key, tensor in part.state_dict().items()}
+        self.loss = np.full(n_members, np.inf)
+        self.epoch = np.zeros(n_members, dtype=int)
+
+    def update(self, part: FusionNet, live: Tensor, loss: NDArray[np.float64], epoch: int) -> None:
+        """Keep the members whose loss has never been lower."""
+        members = live.numpy()
+        better = members[loss < self.loss[members]]
+        self.loss[members] = np.fmin(loss, self.loss[members])
+        self.epoch[better] = epoch
+        self.store(part, live, better.tolist())
+
+    @torch.no_grad()
+    def store(self, part: FusionNet, live: Tensor, members: Sequence[int]) -> None:
+        """Keep these members as they are now."""
+        if not len(members):
+            return
+        chosen = torch.tensor(members)
+        positions = torch.searchsorted(live, chosen)
+        for key, tensor in part.state_dict().items():
+            ours = self.state[key].unflatten(0, (self.n_members, -1))
+            theirs = tensor.unflatten(0, (len(live), -1))
+            ours[chosen.to(tensor.device)] = theirs[positions.to(tensor.device)]
+
+    def restore(self, part: FusionNet) -> None:
+        """Put all members back."""
+        for key, tensor in part.state_dict(keep_vars=True).items():
+            _replace(part, key, tensor, self.state[key])
+
+
+@torch.no_grad()
+def _take(net: nn.Module, n_members: int, kept: Tensor) -> None:
+    """Leave only some members in a net."""
+    for key, tensor in net.state_dict(keep_vars=True).items():
+        left = tensor.detach().unflatten(0, (n_members, -1))[kept].flatten(0, 1)
+        _replace(net, key, tensor, left)
+
+
+def _replace(net: nn.Module, key: str, old: Tensor, new: Tensor) -> None:
+    """Give a net other parameters, or buffers, of perhaps another number of members."""
+    if isinstance(old, nn.Parameter):
+        old.data, old.grad = new, None
+    else:
+        owner, _, leaf = key.rpartition(".")
+        setattr(net.get_submodule(owner), leaf, new)
+
+
+def _objective_of(members: Sequence[Member], like: Tensor) -> tuple[Objective, list[Tensor]]:
+    """Return an objective for all members, and what each of its penalties weighs in each."""
+    penalties = [copy.copy(penalty) for penalty in members[0].objective.penalties]
+    lambdas = [[float(p.reg_lambda) for p in m.objective.penalties] for m in members]
+    weights = torch.tensor(lambdas, dtype=torch.float64).to(like)
+    return Objective(members[0].objective.loss, penalties), list(weights.T)
+
+
+def _is_fine(outcome: Outcome) -> bool:
+    return isinstance(outcome, TrainingResult)
+
+
+def _mean_losses(losses: Sequence[Tensor], sizes: Sequence[int]) -> NDArray[np.float64]:
+    """Return the mean loss of every member over batches; the only point that waits for a GPU."""
+    share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
+    total = torch.stack(list(losses)).double().T @ share.to(losses[0].device)
+    return total.cpu().numpy()

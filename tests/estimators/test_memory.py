@@ -1,0 +1,81 @@
+"""Data stay where they are: a file that is mapped into memory is read in pieces, never copied."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sklearn_mmfuse import MRORegressor, MultimodalData
+
+STATUS = Path("/proc/self/status")
+N, WIDTH = 12_000, 1_000  # 46 MiB
+
+
+def own_mebibytes():
+    """Return the memory of this process that is no file's."""
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(lines["RssAnon"].split()[0]) / 1024
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    shape = {"dtype": np.float32, "shape": (N, WIDTH)}
+    written = np.memmap(tmp_path / "features", mode="w+", **shape)
+    rng = np.random.default_rng(0)
+    for rows in np.array_split(np.arange(N), 12):
+        written[rows] = rng.normal(size=(len(rows), WIDTH))
+    written.flush()
+    del written
+    return np.memmap(tmp_path / "features", mode="r", **shape)
+
+
+class Peak:
+    """The most memory that was in use in between."""
+
+    def __enter__(self):
+        self.before = self.most = own_mebibytes()
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def watch(self):
+        while not self.done.is_set():
+            self.most = max(self.most, own_mebibytes())
+            time.sleep(0.002)
+
+    def __exit__(self, *error):
+        self.done.set()
+        self.thread.join()
+        self.rise = self.most - self.before
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="reads Linux's account of memory")
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_mapped_file_is_never_copied(mapped, early_stopping):
+    other = np.random.default_rng(1).normal(size=(N, 3)).astype(np.float32)
+    target = np.asarray(mapped[:, 0]) + other[:, 0]
+    model = MRORegressor(max_order=1, max_epochs=1, early_stopping=early_stopping, random_state=0)
+    few = {"a": mapped[:600], "t": other[:600]}
+    model.fit(few, target[:600]).predict(few)  # what every first fit loads and keeps
+    data = MultimodalData(a=mapped, t=other)
+    with Peak() as fitting:
+        model.fit(data, target)
+    with Peak() as predicting:
+        model.predict(data)
+    size = mapped.nbytes / 2**20
+    assert fitting.rise < size / 2
+    assert predicting.rise < size / 2
+
+
+def test_a_mapped_file_gives_the_same_as_an_array(mapped):
+    rows = slice(0, 700)
+    target = np.asarray(mapped[rows, 0])
+    settings = {"max_epochs": 2, "max_order": 1, "early_stopping": True, "random_state": 0}
+    arrays = [{"a": block} for block in (mapped[rows], np.array(mapped[rows]))]
+    models = [MRORegressor(modalities=["a"], **settings).fit(X, target).predict(X) for X in arrays]
+    np.testing.assert_array_equal(*models)
