@@ -12,7 +12,7 @@ from sklearn_mmfuse._training._fit import (
     run_network,
 )
 from sklearn_mmfuse._training._fusion_layer import BlockFeatures, FusionLayer, fit_fusion_layer
-from sklearn_mmfuse._training._members import Member, fit_members, load_members
+from sklearn_mmfuse._training._members import Member, fit_members, load_members, member_state
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._split import validation_split
 from sklearn_mmfuse._training._total_correlation import CriticResult, run_critic
@@ -32,6 +32,7 @@ __all__ = [
     "fit_members",
     "fit_network",
     "load_members",
+    "member_state",
     "predict_network",
     "resolve_device",
     "run_critic",

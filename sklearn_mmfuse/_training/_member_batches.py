@@ -72,14 +72,15 @@ class MemberBatches:
 
 def stack_rows(rows: Sequence[Rows]) -> Rows:
     """Return the rows of members, equally many of each, as one: `(E, n, ...)`."""
-    inputs = [{"X": r.X, "weight": r.weight, "present": r.present} for r in rows]
-    offsets = [r.offset for r in rows]
+    offsets = [r.offset for r in rows if r.offset is not None]
     return Rows(
-        _stack_blocks(inputs),
+        _stack_blocks([r.X for r in rows]),
         torch.stack([r.y for r in rows]),
         torch.stack([r.weight for r in rows]),
-        None if offsets[0] is None else torch.cat([o for o in offsets if o is not None]),
-        _stack_or_ones([r.present for r in rows], (len(rows[0]), len(rows[0].X)), rows[0].weight),
+        torch.cat(offsets) if offsets else None,
+        _stack_or_ones(
+            [r.present for r in rows], (len(rows[0]), len(rows[0].blocks)), rows[0].weight
+        ),
     )
 
 
@@ -94,7 +95,7 @@ def _side_by_side(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
     offsets = [o for batch in batches if (o := batch.get("offset")) is not None]
     penalties = [p for batch in batches if (p := batch.get("penalty")) is not None]
     return {
-        "X": _stack_blocks(batches),
+        "X": _stack_blocks([batch["X"] for batch in batches]),
         "weight": weight,
         "mask": mask,
         "present": _stack_or_ones([batch["present"] for batch in batches], shape, weight),
@@ -104,10 +105,10 @@ def _side_by_side(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _stack_blocks(batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+def _stack_blocks(members: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     stacked = {}
-    for name in batches[0]["X"]:
-        blocks = [batch["X"][name] for batch in batches]
+    for name in members[0]:
+        blocks = [own[name] for own in members]
         if len({block.shape for block in blocks}) > 1:  # sequences, padded to the longest
             n_steps = max(block.shape[1] for block in blocks)
             blocks = [F.pad(b, (0, 0, 0, n_steps - b.shape[1]), value=torch.nan) for b in blocks]

@@ -33,7 +33,7 @@ from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import FusionNet, FusionOutput, rows_at_once
 
-__all__ = ["Member", "fit_members", "load_members"]
+__all__ = ["Member", "fit_members", "load_members", "member_state"]
 
 Outcome = TrainingResult | DivergedError
 
@@ -137,7 +137,7 @@ def fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
     stack.to(torch.device("cpu"))
     for e, member in enumerate(members):
         if isinstance(outcomes[e], TrainingResult):
-            member.net.load_state_dict(_member_state(stack, e))
+            member.net.load_state_dict(member_state(stack, e))
             set_population(member.net, member.train.to(torch.device("cpu")))
     return outcomes
 
@@ -149,7 +149,8 @@ def load_members(stack: FusionNet, nets: Sequence[FusionNet]) -> None:
     stack.load_state_dict({key: torch.cat([state[key] for state in states]) for key in states[0]})
 
 
-def _member_state(stack: FusionNet, e: int) -> dict[str, Tensor]:
+def member_state(stack: FusionNet, e: int) -> dict[str, Tensor]:
+    """Return the state of one net, as it is alone: what `load_members` put side by side."""
     n = stack.n_members
     return {key: t.unflatten(0, (n, -1))[e].clone() for key, t in stack.state_dict().items()}
 
@@ -208,7 +209,7 @@ class _PartTraining:
         self.done_before = [
             len(o.history) if isinstance(o, TrainingResult) else 0 for o in outcomes
         ]
-        self._keep_only([e for e, outcome in enumerate(outcomes) if _is_fine(outcome)])
+        self._keep_only(self._not_failed(self.live.tolist()))
 
     def _training_batches(
         self, training: Sequence[Rows], shufflers: Sequence[torch.Generator]
@@ -339,7 +340,7 @@ class _PartTraining:
         """Keep the members that are at their best, and take out those that are done."""
         if valid_loss is not None:
             self.best.update(self.part, self.live, valid_loss, epoch)
-        left = [e for e in self.live.tolist() if _is_fine(self.outcomes[e])]
+        left = self._not_failed(self.live.tolist())
         for e in list(left):
             stale = valid_loss is not None and (
                 epoch - self.best.epoch[e] >= self.options[e].n_iter_no_change
@@ -352,10 +353,16 @@ class _PartTraining:
             self.best.store(self.part, self.live, sorted(set(self.live.tolist()) - set(left)))
         self._keep_only(left)
 
+    def _not_failed(self, members: Sequence[int]) -> list[int]:
+        """Return the members that have not failed."""
+        return [e for e in members if isinstance(self.outcomes[e], TrainingResult)]
+
     def _keep_only(self, left: Sequence[int]) -> None:
-        if len(left) == len(self.live):
-            self._set_member_options()
-            return
+        if len(left) < len(self.live):
+            self._take_out_others(left)
+        self._set_member_options()
+
+    def _take_out_others(self, left: Sequence[int]) -> None:
         position = {e: i for i, e in enumerate(self.live.tolist())}
         kept = torch.tensor([position[e] for e in left], dtype=torch.long)
         if len(kept):
@@ -365,7 +372,6 @@ class _PartTraining:
         if self.watched is not None:
             self.watched.take(kept)
         self.live = self.live[kept]
-        self._set_member_options()
 
     def _set_member_options(self) -> None:
         live = self.live.to(self.part.bias.device)
@@ -433,10 +439,6 @@ def _objective_of(members: Sequence[Member], like: Tensor) -> tuple[Objective, l
     lambdas = [[float(p.reg_lambda) for p in m.objective.penalties] for m in members]
     weights = torch.tensor(lambdas, dtype=torch.float64).to(like)
     return Objective(members[0].objective.loss, penalties), list(weights.T)
-
-
-def _is_fine(outcome: Outcome) -> bool:
-    return isinstance(outcome, TrainingResult)
 
 
 def _mean_losses(losses: Sequence[Tensor], sizes: Sequence[int]) -> NDArray[np.float64]:

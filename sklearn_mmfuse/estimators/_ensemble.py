@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import PureEffects
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse._training import DivergedError, Rows, TrainingResult
+from sklearn_mmfuse._training import DivergedError, Rows, TrainingResult, member_state
 from sklearn_mmfuse.estimators._fitting import FitPlan, Hooks
 from sklearn_mmfuse.estimators._together import alike, how_many, train_alone, train_together
 from sklearn_mmfuse.nets import FusionNet
@@ -120,8 +120,7 @@ def member_nets(net: FusionNet, build: Callable[[], FusionNet]) -> list[FusionNe
     nets = []
     for e in range(net.n_members):
         own = build().to(net.bias).eval()
-        state = net.state_dict()
-        own.load_state_dict({k: t.unflatten(0, (net.n_members, -1))[e] for k, t in state.items()})
+        own.load_state_dict(member_state(net, e))
         nets.append(own)
     return nets
 

@@ -13,7 +13,7 @@ from sklearn_mmfuse.estimators._fitting import FitPlan, Hooks
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import FusionNet
 
-__all__ = ["alike", "how_many", "train_alone", "train_together"]
+__all__ = ["CPU_MEMBERS", "alike", "how_many", "train_alone", "train_together"]
 
 MEMORY = 2**29  # bytes that a stack of members may take, on a CPU
 COPIES = 6  # of the parameters: gradients, two moments, the best so far, and one being made

@@ -89,10 +89,7 @@ class _Catcher(BaseEstimator):
 
 def catch(model: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> tuple[Any, Caught]:
     """Fit what stands in front of the estimator; return that and what reaches the estimator."""
-    estimator = final_estimator(model)
-    if estimator is model:
-        return model, (X, y, fit_params)
-    catcher = _Catcher(estimator)
+    catcher = _Catcher(final_estimator(model))
     front = put_behind(model, catcher)
     front.fit(X, y, **fit_params)
     return front, catcher.caught_

@@ -18,6 +18,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._params import POSITIVE_INT, choice, validates_own_params
+from sklearn_mmfuse.estimators._together import CPU_MEMBERS
 from sklearn_mmfuse.model_selection._front import architecture, can_be_stacked, front_key
 from sklearn_mmfuse.model_selection._sklearn import (
     check_method_params,
@@ -37,7 +38,6 @@ from sklearn_mmfuse.model_selection._units import (
 
 __all__ = ["MultimodalSearchCV"]
 
-LARGEST = 16  # candidates in a piece of work: more at once gain nothing on a CPU
 FEW = 4  # candidates: with fewer, several splits are trained together
 
 Call = Any
@@ -311,7 +311,7 @@ class MultimodalSearchCV(GridSearchCV):
         Of one split as long as that has enough of them: those read the same batches. Not by the
         number of workers: who is trained beside whom must not depend on it, to the last digit.
         """
-        most = LARGEST if self.max_members == "auto" else int(self.max_members)
+        most = CPU_MEMBERS if self.max_members == "auto" else int(self.max_members)
         n_parts = -(-len(group) // most)
         n_runs = -(-len(splits) // max(1, min(FEW, most) // len(group)))
         for some in np.array_split(np.arange(len(splits)), n_runs):
