@@ -1,6 +1,6 @@
 """Training, private: rows in, a trained net and its history out."""
 
-from sklearn_mmfuse._training._batches import Rows
+from sklearn_mmfuse._training._batches import Rows, batch_bounds
 from sklearn_mmfuse._training._critic import CriticOptions, score_network
 from sklearn_mmfuse._training._fit import (
     TrainingOptions,
@@ -14,10 +14,12 @@ from sklearn_mmfuse._training._fit import (
 from sklearn_mmfuse._training._fusion_layer import BlockFeatures, FusionLayer, fit_fusion_layer
 from sklearn_mmfuse._training._members import Member, fit_members, load_members, member_state
 from sklearn_mmfuse._training._net import DivergedError
+from sklearn_mmfuse._training._schedule import SCHEDULES
 from sklearn_mmfuse._training._split import validation_split
 from sklearn_mmfuse._training._total_correlation import CriticResult, run_critic
 
 __all__ = [
+    "SCHEDULES",
     "BlockFeatures",
     "CriticOptions",
     "CriticResult",
@@ -28,6 +30,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "as_predictor",
+    "batch_bounds",
     "fit_fusion_layer",
     "fit_members",
     "fit_network",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["BatchSampler", "Rows", "draw_mask"]
+__all__ = ["BatchSampler", "Rows", "batch_bounds", "draw_mask"]
 
 Batch = tuple[dict[str, Any], Tensor]
 
@@ -125,12 +125,12 @@ class BatchSampler:
         self.keep = 1.0 - dropout
         self.n_mask_units = n_mask_units
         self.modality_dropout = modality_dropout
-        starts = list(range(0, len(rows), batch_size))
-        if len(starts) > 1 and len(rows) - starts[-1] == 1:
-            starts.pop()
-        self.bounds = list(zip(starts, [*starts[1:], len(rows)], strict=True))
+        self.bounds = batch_bounds(len(rows), batch_size)
         if len(self.bounds) == 1:
             self.rows = rows.gathered()  # once, and not in every step
+
+    def __len__(self) -> int:
+        return len(self.bounds)
 
     def __iter__(self) -> Iterator[Batch]:
         rows = self.rows
@@ -183,6 +183,21 @@ class BatchSampler:
         n_units = n_rows * self.n_mask_units
         mask = draw_mask(n_units, self.keep, self.generator, like=self.rows.weight)
         return None if mask is None else mask.unsqueeze(0)
+
+
+def batch_bounds(n_rows: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return where batches begin and end; a last one of a single row joins the one before.
+
+    Examples
+    --------
+    >>> from sklearn_mmfuse._training._batches import batch_bounds
+    >>> batch_bounds(7, 3), batch_bounds(8, 3)
+    ([(0, 3), (3, 7)], [(0, 3), (3, 6), (6, 8)])
+    """
+    starts = list(range(0, n_rows, batch_size))
+    if len(starts) > 1 and n_rows - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n_rows], strict=True))
 
 
 def draw_mask(n_units: int, keep: float, generator: torch.Generator, like: Tensor) -> Tensor | None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import LRScheduler
 from torch import Tensor
 from torch.func import functional_call
 
-from sklearn_mmfuse._training._batches import BatchSampler, Rows
+from sklearn_mmfuse._training._batches import BatchSampler, Rows, batch_bounds
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
 from sklearn_mmfuse._training._critic import CriticOptions, CriticPlayer
 from sklearn_mmfuse._training._net import FusionTrainer
@@ -57,6 +58,7 @@ class TrainingOptions:
     n_iter_no_change: int
     max_grad_norm: float | None
     device: torch.device
+    learning_rate_schedule: str = "constant"
     modality_dropout: float = 0.0
     penalty_batch_size: int = 0
     verbose: int = 0
@@ -265,6 +267,8 @@ def _fit_part(
         **_trainer_params(options, callbacks, part.undecayed),
         max_grad_norm=options.max_grad_norm,
         player=player,
+        schedule=options.learning_rate_schedule,
+        n_batches=len(batch_bounds(len(train), options.batch_size)),
     )
     samplers = (
         BatchSampler(
@@ -318,6 +322,7 @@ def _trainer_params(
 ) -> dict[str, Any]:
     """Return skorch's constructor parameters; the user's `net_params` win."""
     user = dict(options.net_params or {})
+    _refuse_two_schedules(user, options.learning_rate_schedule)
     params: dict[str, Any] = {
         "lr": options.learning_rate,
         "max_epochs": options.max_epochs,
@@ -333,6 +338,16 @@ def _trainer_params(
             "optimizer__param_groups": [(names, {"weight_decay": 0.0}) for names in undecayed],
         }
     return params | user
+
+
+def _refuse_two_schedules(user: Mapping[str, Any], schedule: str) -> None:
+    """Refuse a scheduler of the user's, which ours would overrule without a word."""
+    callbacks = [own[1] if isinstance(own, tuple) else own for own in user.get("callbacks") or []]
+    if schedule != "constant" and any(isinstance(own, LRScheduler) for own in callbacks):
+        raise ValueError(
+            f"net_params holds an LRScheduler, and learning_rate_schedule={schedule!r} sets the "
+            "step size as well; use learning_rate_schedule='constant'."
+        )
 
 
 def _epochs(trainer: FusionTrainer, done: int) -> list[dict[str, Any]]:

@@ -38,6 +38,11 @@ class MemberBatches:
         return len(self._samplers) == 1
 
     @property
+    def n_batches(self) -> int:
+        """How many batches there are in an epoch."""
+        return len(self._samplers[0])
+
+    @property
     def rows(self) -> Rows:
         """All rows; `(E, n, ...)` of members that have their own."""
         own = self._own()

@@ -9,6 +9,8 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
+from sklearn_mmfuse._training._schedule import step_size_factor
+
 __all__ = ["MemberAdamW", "clip_gradients"]
 
 BETAS, EPS = (0.9, 0.999), 1e-8
@@ -27,6 +29,10 @@ class MemberAdamW:
         Of each member.
     undecayed : sequence of str
         Patterns of the parameters that weight decay leaves alone.
+    schedule : {"cosine", "constant"}, default="constant"
+        How the step sizes change.
+    n_steps : sequence of int, optional
+        How many steps each member takes in all, which a schedule has to know.
 
     Examples
     --------
@@ -49,8 +55,13 @@ class MemberAdamW:
         weight_decay: Sequence[float],
         *,
         undecayed: Sequence[str],
+        schedule: str = "constant",
+        n_steps: Sequence[int] | None = None,
     ) -> None:
-        self._settings = list(zip(learning_rate, weight_decay, strict=True))
+        self._schedule = schedule
+        assert n_steps is not None or schedule == "constant"
+        ends = [1] * len(learning_rate) if n_steps is None else n_steps
+        self._settings = list(zip(learning_rate, weight_decay, ends, strict=True))
         trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
         bare = [name for name in trained if any(fnmatch(name, own) for own in undecayed)]
         self._groups = [
@@ -63,12 +74,12 @@ class MemberAdamW:
     def _cut(self) -> None:
         """Cut parameters and moments into runs of members that step alike, once for all steps."""
         self._runs, start = [], 0
-        for (rate, decay), members in groupby(self._settings):
+        for setting, members in groupby(self._settings):
             stop = start + len(list(members))
-            self._runs.append((rate, decay, slice(start, stop)))
+            self._runs.append((*setting, slice(start, stop)))
             start = stop
         for group in self._groups:
-            group.cut([members for _, _, members in self._runs])
+            group.cut([run[-1] for run in self._runs])
 
     def take(self, kept: Tensor) -> None:
         """Go on with some members only; the parameters of the net are those of them already."""
@@ -80,8 +91,14 @@ class MemberAdamW:
     @torch.no_grad()
     def step(self) -> None:
         """Step along the gradients."""
+        done = self._n_steps
+        middle = done + 0.5  # a net of one step moves as well
+        runs = [
+            (rate * step_size_factor(self._schedule, middle / n_steps), decay, members)
+            for rate, decay, n_steps, members in self._runs
+        ]
         for group in self._groups:
-            group.step(self._runs, self._n_steps)
+            group.step(runs, done)
         self._n_steps += 1
 
 

@@ -81,7 +81,8 @@ class Member:
             type(self.net),
             type(self.objective.loss),
             tuple(penalty.key for penalty in self.objective.penalties),
-            (options.batch_size, options.penalty_batch_size, options.device, options.verbose),
+            (options.batch_size, options.penalty_batch_size, options.learning_rate_schedule),
+            (options.device, options.verbose),
             (len(self.train), None if self.validation is None else len(self.validation)),
         )
 
@@ -199,6 +200,8 @@ class _PartTraining:
             [options.learning_rate for options in self.options],
             [options.weight_decay for options in self.options],
             undecayed=part.undecayed,
+            schedule=self.options[0].learning_rate_schedule,
+            n_steps=[options.max_epochs * self.batches.n_batches for options in self.options],
         )
         limits = [options.max_grad_norm or math.inf for options in self.options]
         self.max_grad_norms = torch.tensor(limits).to(part.bias)

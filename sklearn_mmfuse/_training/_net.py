@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfuse._training._batches import Batch, BatchSampler
 from sklearn_mmfuse._training._critic import CriticPlayer
+from sklearn_mmfuse._training._schedule import step_size_factor
 from sklearn_mmfuse.nets import FusionOutput
 
 __all__ = ["DivergedError", "FusionTrainer"]
@@ -34,6 +35,10 @@ class FusionTrainer(NeuralNet):
         Gradients with a larger norm are scaled down to it.
     player : CriticPlayer, optional
         The other player, who takes turns with the net.
+    schedule : {"cosine", "constant"}, default="constant"
+        How the step size changes over `max_epochs`.
+    n_batches : int, default=1
+        Steps per epoch, which a schedule has to know.
     """
 
     def __init__(
@@ -41,9 +46,14 @@ class FusionTrainer(NeuralNet):
         *args: Any,
         max_grad_norm: float | None = None,
         player: CriticPlayer | None = None,
+        schedule: str = "constant",
+        n_batches: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.schedule = schedule
+        self.n_batches = n_batches
+        self._n_steps = 0
         self.max_grad_norm = max_grad_norm
         self.player = player
 
@@ -97,8 +107,19 @@ class FusionTrainer(NeuralNet):
             loss = loss + penalty.sum()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
+        self._set_step_size()
         self._step_optimizer(None)
         return {"loss": loss.detach()}
+
+    def _set_step_size(self) -> None:
+        """Follow the schedule; a constant one leaves the optimizer to callbacks."""
+        if self.schedule == "constant":
+            return
+        in_all = self.max_epochs * self.n_batches
+        factor = step_size_factor(self.schedule, (self._n_steps + 0.5) / in_all)
+        for group in self.optimizer_.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+        self._n_steps += 1
 
     def _add_gradient(self, penalty: Tensor) -> None:
         """Add the gradient of a penalty, shortened to no more than that of the loss.

@@ -36,17 +36,19 @@ from sklearn_mmfuse._params import (
 from sklearn_mmfuse._random import generator
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse._training import (
+    SCHEDULES,
     DivergedError,
     TrainingOptions,
     TrainingResult,
     as_predictor,
+    batch_bounds,
     load_members,
     predict_network,
     resolve_device,
 )
 from sklearn_mmfuse._validation import check_modalities
 from sklearn_mmfuse._warnings import warn_user
-from sklearn_mmfuse.estimators._encoders import resolve_encoders
+from sklearn_mmfuse.estimators._encoders import adapt_to_width, resolve_encoders
 from sklearn_mmfuse.estimators._ensemble import (
     ensemble,
     mean_decomposition,
@@ -75,6 +77,9 @@ FloatArray = NDArray[np.float64]
 Blocks = dict[str, NDArray[np.floating[Any]]]
 
 AUTO_BATCH_SIZE = 128
+# Over the batches of an epoch: it decays weights as much however many they are. AdamW also
+# keeps weights below 1 / decay: fewer units than AUTO_WIDTH must be able to reach as far.
+AUTO_DECAY, AUTO_WIDTH = 8.0, 64
 
 
 class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
@@ -116,8 +121,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         "activation": [choice("relu", "gelu", "silu", "tanh")],
         "dropout": [PROBABILITY],
         "input_scaling": [choice("standard", "clip"), None],
+        "numerical_embedding": [choice("plr"), None],
         "learning_rate": [POSITIVE],
-        "weight_decay": [NON_NEGATIVE],
+        "learning_rate_schedule": [choice(*SCHEDULES)],
+        "weight_decay": [NON_NEGATIVE, choice("auto")],
         "batch_size": [POSITIVE_INT, choice("auto")],
         "max_epochs": [POSITIVE_INT],
         "early_stopping": ["boolean", choice("auto")],
@@ -144,8 +151,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         activation: str,
         dropout: float,
         input_scaling: str | None,
+        numerical_embedding: str | None,
         learning_rate: float,
-        weight_decay: float,
+        learning_rate_schedule: str,
+        weight_decay: float | str,
         batch_size: int | str,
         max_epochs: int,
         early_stopping: bool | str,
@@ -168,7 +177,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self.activation = activation
         self.dropout = dropout
         self.input_scaling = input_scaling
+        self.numerical_embedding = numerical_embedding
         self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
@@ -298,7 +309,12 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self._say_what_one_modality_means()
         data = self._fit_data(blocks, y, sample_weight, groups, shared)
         n_steps = {n: block.shape[1] for n, block in data.blocks.items() if block.ndim == 3}
-        specs = self._encoder_specs(n_steps)
+        specs = adapt_to_width(
+            self._encoder_specs(n_steps),
+            # Without hidden layers, perceptrons are linear, and stay so.
+            embedding=self.numerical_embedding if len(self.hidden_layer_sizes) else None,
+            scaled=self.input_scaling is not None,
+        )
         encoders = {name: specs[name] for name in data.names}  # in whatever order they came
         in_features = {name: spec.width for name, spec in encoders.items()}
         rng = generator(self.random_state)
@@ -428,11 +444,16 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _training_options(self, n_rows: int, device: torch.device) -> TrainingOptions:
         size = AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+        size = min(int(size), n_rows)
+        decay = self.weight_decay
+        if decay == "auto":
+            decay = self._auto_weight_decay(len(batch_bounds(n_rows, size)))
         return TrainingOptions(
             max_epochs=self.max_epochs,
-            batch_size=min(int(size), n_rows),
+            batch_size=size,
             learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
+            weight_decay=float(decay),
+            learning_rate_schedule=self.learning_rate_schedule,
             dropout=self.dropout,
             n_iter_no_change=self.n_iter_no_change,
             max_grad_norm=self.max_grad_norm,
@@ -442,6 +463,11 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             verbose=int(self.verbose),
             net_params=self.net_params,
         )
+
+    def _auto_weight_decay(self, n_batches: int) -> float:
+        """Return the weight decay for epochs of so many batches."""
+        width = self.hidden_layer_sizes[-1] if len(self.hidden_layer_sizes) else 1
+        return AUTO_DECAY / n_batches * min(1.0, width / AUTO_WIDTH)
 
     def _as_if_fitted(self, net: FusionNet) -> dict[str, Any]:
         shape = (len(self.terms_), net.n_outputs)

@@ -26,22 +26,34 @@ modalities : list of str or dict of str to selector, default=None
         A callable returns a new torch module from `(n, *sample)` to `(n, width)`. Time steps that
         are NaN are padding.
     hidden_layer_sizes : tuple of int, default=(64,)
-        Widths of the hidden layers of every perceptron; `()` makes them linear.
+        Widths of the hidden layers of every perceptron; `()` makes them linear, which wants larger
+        steps: `learning_rate=0.05`.
     activation : {"relu", "gelu", "silu", "tanh"}, default="relu"
         Applied after each hidden layer.
-    dropout : float, default=0.0
+    dropout : float, default=0.1
         The probability with which a hidden unit is dropped in a training step.
-    input_scaling : {"standard", "clip", None}, default="standard"
+    input_scaling : {"standard", "clip", None}, default="clip"
         Standardize every feature by its mean and standard deviation over the training rows; "clip"
         also clips at 3 standard deviations.
-    learning_rate : float, default=1e-3
-        Step size of AdamW.
-    weight_decay : float, default=1e-4
-        Decoupled weight decay of AdamW; biases are not decayed.
+    numerical_embedding : {"plr", None}, default="plr"
+        What perceptrons read of feature vectors of up to 64 features: "plr" adds four slow waves of
+        each (standardized) feature, of random frequency and phase, which make curves and thresholds
+        easier to learn. Wider ones are read as they are, and all are without hidden layers.
+    learning_rate : float, default=3e-3
+        Step size of AdamW, at its largest; weights that read many features take smaller steps.
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
+        "cosine" rises over the first tenth of `max_epochs` and then falls to zero. With a scheduler
+        of your own in `net_params`, choose "constant".
+    weight_decay : float or "auto", default="auto"
+        Decoupled weight decay of AdamW: in a step, a weight shrinks by `weight_decay` times the
+        step size. "auto" is 8 / (steps per epoch), so that a training of default length and
+        learning rate shrinks what no gradient holds to a third, however many rows there are; less
+        where the last of `hidden_layer_sizes` is below 64, in proportion (1/64 of it for linear
+        nets), and 0.01 where a language model is pretrained. Biases are not decayed.
     batch_size : int or "auto", default="auto"
         Rows per step; "auto" is 128, or all rows when there are fewer.
-    max_epochs : int, default=200
-        Passes over the training rows.
+    max_epochs : int, default=100
+        Passes over the training rows; what a schedule is laid out for.
     early_stopping : bool or "auto", default="auto"
         Watch the loss on validation rows, stop when it no longer falls and keep the weights of the
         best epoch. "auto" does so from 500 samples on, or when `validation_fraction` names the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -12,11 +13,17 @@ from torch import nn
 
 from sklearn_mmfuse.nets import ENCODERS, EncoderSpec, global_generator
 
-__all__ = ["ENCODER_NAMES", "resolve_encoders"]
+__all__ = ["ENCODER_NAMES", "adapt_to_width", "resolve_encoders"]
 
 SampleShape = tuple[int | None, ...]
 
 DEFAULT_WIDTH = 64
+
+# Up to so many features, each gets waves beside it: how many, and how fast.
+MAX_EMBEDDED = 64
+WAVES = (4, 0.1)
+# A step of Adam moves every weight alike, and so the units that read many features too far.
+WIDE = 16
 
 # By the number of axes of a sample; the first is what "auto" takes.
 READS: dict[int, tuple[str, ...]] = {
@@ -77,6 +84,42 @@ def resolve_encoders(
     }
     _check_joint({name: spec for name, spec in specs.items() if spec.is_joint})
     return specs
+
+
+def adapt_to_width(
+    specs: Mapping[str, EncoderSpec], *, embedding: str | None, scaled: bool
+) -> dict[str, EncoderSpec]:
+    """Return the specifications with what the number of features of each vector asks for.
+
+    Parameters
+    ----------
+    specs : mapping of str to EncoderSpec
+        What reads each modality; only those of kind "mlp" are changed.
+    embedding : {"plr", None}
+        Whether narrow ones get numerical embeddings.
+    scaled : bool
+        Whether features are standardized, so that wide ones can be made smaller.
+
+    Examples
+    --------
+    >>> from sklearn_mmfuse.nets import EncoderSpec
+    >>> from sklearn_mmfuse.estimators._encoders import adapt_to_width
+    >>> specs = {"age": EncoderSpec("mlp", (1,), 1), "text": EncoderSpec("mlp", (64 * 4,), 64 * 4)}
+    >>> adapted = adapt_to_width(specs, embedding="plr", scaled=True)
+    >>> adapted["age"].width, adapted["text"].gain
+    (5, 0.25)
+    """
+    return {name: _adapted(spec, embedding, scaled) for name, spec in specs.items()}
+
+
+def _adapted(spec: EncoderSpec, embedding: str | None, scaled: bool) -> EncoderSpec:
+    if spec.kind != "mlp":
+        return spec
+    if embedding == "plr" and spec.width <= MAX_EMBEDDED:
+        spec = replace(spec, embedding=WAVES, width=spec.width * (1 + WAVES[0]))
+    elif not scaled:
+        return spec
+    return replace(spec, gain=min(1.0, (WIDE / spec.width) ** 0.5))
 
 
 def _check_joint(specs: Mapping[str, EncoderSpec]) -> None:

@@ -40,6 +40,7 @@ MAX_DRAWS, MIN_DRAWS = 500, 20
 # The same for explaining given rows.
 EXPLAINING = 1_000_000
 MAX_EXPLAINING, MIN_EXPLAINING = 20_000, 500  # draws
+PRETRAINED_DECAY = 0.01
 MAX_MODALITIES = 10  # of which all sets are looked at after every fit
 
 
@@ -119,6 +120,10 @@ class BaseFusion(BaseFusionEstimator):
         if wanted is not None:
             self._check_encoders(specs, wanted)
         return specs
+
+    def _auto_weight_decay(self, n_batches: int) -> float:
+        """Return that of all estimators, but keep what a language model has learned."""
+        return PRETRAINED_DECAY if self.fusion == "mag" else super()._auto_weight_decay(n_batches)
 
     def _check_encoders(self, specs: Mapping[str, EncoderSpec], wanted: str) -> None:
         sequences = {name: spec.kind for name, spec in specs.items() if len(spec.shape) == 2}
@@ -396,12 +401,14 @@ class FusionClassifier(FusionClassifierMixin, BaseFusion):
         encoder: Any = "auto",
         hidden_layer_sizes: tuple[int, ...] = (64,),
         activation: str = "relu",
-        dropout: float = 0.0,
-        input_scaling: str | None = "standard",
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-4,
+        dropout: float = 0.1,
+        input_scaling: str | None = "clip",
+        numerical_embedding: str | None = "plr",
+        learning_rate: float = 3e-3,
+        learning_rate_schedule: str = "cosine",
+        weight_decay: float | str = "auto",
         batch_size: int | str = "auto",
-        max_epochs: int = 200,
+        max_epochs: int = 100,
         early_stopping: bool | str = "auto",
         validation_fraction: Any = 0.1,
         n_iter_no_change: int = 20,
@@ -430,7 +437,9 @@ class FusionClassifier(FusionClassifierMixin, BaseFusion):
             activation=activation,
             dropout=dropout,
             input_scaling=input_scaling,
+            numerical_embedding=numerical_embedding,
             learning_rate=learning_rate,
+            learning_rate_schedule=learning_rate_schedule,
             weight_decay=weight_decay,
             batch_size=batch_size,
             max_epochs=max_epochs,
@@ -513,12 +522,14 @@ class FusionRegressor(FusionRegressorMixin, BaseFusion):
         encoder: Any = "auto",
         hidden_layer_sizes: tuple[int, ...] = (64,),
         activation: str = "relu",
-        dropout: float = 0.0,
-        input_scaling: str | None = "standard",
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-4,
+        dropout: float = 0.1,
+        input_scaling: str | None = "clip",
+        numerical_embedding: str | None = "plr",
+        learning_rate: float = 3e-3,
+        learning_rate_schedule: str = "cosine",
+        weight_decay: float | str = "auto",
         batch_size: int | str = "auto",
-        max_epochs: int = 200,
+        max_epochs: int = 100,
         early_stopping: bool | str = "auto",
         validation_fraction: Any = 0.1,
         n_iter_no_change: int = 20,
@@ -547,7 +558,9 @@ class FusionRegressor(FusionRegressorMixin, BaseFusion):
             activation=activation,
             dropout=dropout,
             input_scaling=input_scaling,
+            numerical_embedding=numerical_embedding,
             learning_rate=learning_rate,
+            learning_rate_schedule=learning_rate_schedule,
             weight_decay=weight_decay,
             batch_size=batch_size,
             max_epochs=max_epochs,

@@ -169,12 +169,14 @@ class MROClassifier(FusionClassifierMixin, _BaseMRO):
         encoder: Any = "auto",
         hidden_layer_sizes: tuple[int, ...] = (64,),
         activation: str = "relu",
-        dropout: float = 0.0,
-        input_scaling: str | None = "standard",
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-4,
+        dropout: float = 0.1,
+        input_scaling: str | None = "clip",
+        numerical_embedding: str | None = "plr",
+        learning_rate: float = 3e-3,
+        learning_rate_schedule: str = "cosine",
+        weight_decay: float | str = "auto",
         batch_size: int | str = "auto",
-        max_epochs: int = 200,
+        max_epochs: int = 100,
         early_stopping: bool | str = "auto",
         validation_fraction: Any = 0.1,
         n_iter_no_change: int = 20,
@@ -202,7 +204,9 @@ class MROClassifier(FusionClassifierMixin, _BaseMRO):
             activation=activation,
             dropout=dropout,
             input_scaling=input_scaling,
+            numerical_embedding=numerical_embedding,
             learning_rate=learning_rate,
+            learning_rate_schedule=learning_rate_schedule,
             weight_decay=weight_decay,
             batch_size=batch_size,
             max_epochs=max_epochs,
@@ -270,7 +274,7 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
     >>> rng = np.random.default_rng(0)
     >>> X = {"text": rng.normal(size=(300, 3)), "audio": rng.normal(size=(300, 2))}
     >>> y = 5 * X["text"][:, 0] + X["audio"][:, 0]
-    >>> model = MRORegressor(hidden_layer_sizes=(), learning_rate=0.01, random_state=0).fit(X, y)
+    >>> model = MRORegressor(hidden_layer_sizes=(), learning_rate=0.05, random_state=0).fit(X, y)
     >>> model.relevance_scores_.round(1)
     term
     text            0.8
@@ -298,12 +302,14 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
         encoder: Any = "auto",
         hidden_layer_sizes: tuple[int, ...] = (64,),
         activation: str = "relu",
-        dropout: float = 0.0,
-        input_scaling: str | None = "standard",
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-4,
+        dropout: float = 0.1,
+        input_scaling: str | None = "clip",
+        numerical_embedding: str | None = "plr",
+        learning_rate: float = 3e-3,
+        learning_rate_schedule: str = "cosine",
+        weight_decay: float | str = "auto",
         batch_size: int | str = "auto",
-        max_epochs: int = 200,
+        max_epochs: int = 100,
         early_stopping: bool | str = "auto",
         validation_fraction: Any = 0.1,
         n_iter_no_change: int = 20,
@@ -331,7 +337,9 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
             activation=activation,
             dropout=dropout,
             input_scaling=input_scaling,
+            numerical_embedding=numerical_embedding,
             learning_rate=learning_rate,
+            learning_rate_schedule=learning_rate_schedule,
             weight_decay=weight_decay,
             batch_size=batch_size,
             max_epochs=max_epochs,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._encoders import EncoderSpec
 from sklearn_mmfuse.nets._layers import InputScaling
+from sklearn_mmfuse.nets._numerical_embedding import PeriodicEmbedding
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import SeparableTerm
 
@@ -90,9 +91,35 @@ class FusionNet(nn.Module, ABC):
         self.register_buffer("reads", torch.tensor(reads), persistent=False)  # (T, M)
         clip = 3.0 if input_scaling == "clip" else None
         self.scalings = nn.ModuleList(
-            InputScaling(n_members=n_members, feature_shape=self._feature_shape(name), clip=clip)
+            InputScaling(
+                n_members=n_members,
+                feature_shape=self._feature_shape(name),
+                clip=clip,
+                gain=self._gain(name, embedded=False),
+            )
             for name in (self.in_features if input_scaling else ())
         )
+        self.embeddings = nn.ModuleList(self._make_embedding(name) for name in self.in_features)
+
+    def _make_embedding(self, name: str) -> nn.Module:
+        """Return what widens a modality of few features, or leaves it alone."""
+        spec = self.encoder_specs.get(name)
+        if spec is None or spec.embedding is None:
+            return nn.Identity()
+        n_frequencies, scale = spec.embedding
+        return PeriodicEmbedding(
+            n_members=self.n_members,
+            n_features=spec.feature_shape[0],
+            n_frequencies=n_frequencies,
+            scale=scale,
+            gain=self._gain(name, embedded=True),
+        )
+
+    def _gain(self, name: str, *, embedded: bool) -> float:
+        """Return by what the last step before the perceptrons multiplies, if this is the last."""
+        spec = self.encoder_specs.get(name)
+        is_last = spec is not None and embedded == (spec.embedding is not None)
+        return spec.gain if spec is not None and is_last else 1.0
 
     def _feature_shape(self, name: str) -> tuple[int, ...]:
         spec = self.encoder_specs.get(name)
@@ -118,9 +145,11 @@ class FusionNet(nn.Module, ABC):
     def n_mask_units(self) -> int:
         """Hidden units per member and row that a dropout mask must cover."""
 
-    @abstractmethod
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw fresh parameters; member e draws from `generators[e]` alone."""
+        for position, embedding in enumerate(self.embeddings):
+            if isinstance(embedding, PeriodicEmbedding):
+                embedding.reset_parameters(generators, position)
 
     @abstractmethod
     def forward(
@@ -159,6 +188,9 @@ class FusionNet(nn.Module, ABC):
         for name, scaling in zip(self.in_features, self.scalings, strict=False):
             if isinstance(scaling, InputScaling):
                 scaling.set_statistics(*statistics[name])
+        for name, embedding in zip(self.in_features, self.embeddings, strict=False):
+            if isinstance(embedding, PeriodicEmbedding):
+                embedding.flatten_constant(statistics[name][1])
 
     def row_pieces(
         self, X: Mapping[str, Tensor], at_most: int | None = None
@@ -183,11 +215,21 @@ class FusionNet(nn.Module, ABC):
 
     def scale_inputs(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the modalities as the rest of the net expects them."""
+        return self._widen(self._standardize(X))
+
+    def _standardize(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if not self.scalings:
             return X
         return {
-            name: scaling(X[name])
-            for name, scaling in zip(self.in_features, self.scalings, strict=True)
+            name: scale(X[name])
+            for name, scale in zip(self.in_features, self.scalings, strict=True)
+        }
+
+    def _widen(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return standardized modalities with the numerical embeddings of those that have some."""
+        return {
+            name: embed(X[name])
+            for name, embed in zip(self.in_features, self.embeddings, strict=True)
         }
 
     @property

@@ -113,6 +113,7 @@ class FusedNet(FusionNet):
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw fresh parameters; member e draws from `generators[e]` alone."""
+        super().reset_parameters(generators)
         self.fusion.reset_parameters(generators)
 
     def present_terms(self, present: Tensor) -> Tensor:
@@ -121,16 +122,15 @@ class FusedNet(FusionNet):
             return super().present_terms(present)
         return present.amax(dim=-1).unsqueeze(-2)
 
-    def scale_inputs(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the modalities as the fusion expects them."""
-        scaled = super().scale_inputs(X)
+    def _standardize(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        scaled = super()._standardize(X)
         return {name: X[name] if name in self.fusion.unscaled else x for name, x in scaled.items()}
 
     def _entering(self, X: Mapping[str, Tensor], present: Tensor | None) -> Mapping[str, Tensor]:
-        """Return scaled modalities, those that rows lack at their means."""
-        scaled = self.scale_inputs(X)
+        """Return modalities as the fusion expects them, those that rows lack at their means."""
+        scaled = self._standardize(X)
         if present is None:
-            return scaled
+            return self._widen(scaled)
         entering = {}
         for position, (name, x) in enumerate(scaled.items()):
             spec = self.encoder_specs.get(name)
@@ -138,7 +138,7 @@ class FusedNet(FusionNet):
             here = present[..., position].bool()
             here = here.view(*here.shape, *[1] * axes)
             entering[name] = torch.where(here, x, self._absent(x, axes))
-        return entering
+        return self._widen(entering)
 
     def _absent(self, x: Tensor, axes: int) -> Tensor:
         """Return what stands for a modality that a row lacks."""

@@ -89,6 +89,7 @@ class GroupMLPs(nn.Module):
             for name, readers in zip(self._names, self._readers, strict=True)
         )
         self.first_bias = nn.Parameter(torch.zeros(n_members, 1, len(groups), widths[0]))
+        self._gains = {name: spec.gain for name, spec in (encoders or {}).items()}
         self._slots = self._find_slots(encoders or {})
         self.banks = nn.ModuleList(
             make_encoder(
@@ -167,7 +168,9 @@ class GroupMLPs(nn.Module):
                     bank.reset_copy(copy, generators)
                 if self.together is not None and name in self._joint:
                     self.together.reset_slot(position, name, generators)
-                uniform_fan_in_(next(blocks[name]), fan_in, generators)
+                block = next(blocks[name])
+                uniform_fan_in_(block, fan_in, generators)
+                block.div_(self._gains.get(name, 1.0))
             for layer in self._later_layers():
                 weight = layer.weight.data[:, position]
                 uniform_fan_in_(weight, weight.shape[1], generators)

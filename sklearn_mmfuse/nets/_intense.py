@@ -226,6 +226,7 @@ class InTenseNet(FusionNet):
 
         All blocks of the fusion start with the same norm, however wide they are.
         """
+        super().reset_parameters(generators)
         if self.perceptrons is not None:
             self.perceptrons.reset_parameters(generators)
         nn.init.zeros_(self.projection)

@@ -85,23 +85,31 @@ class InputScaling(nn.Module):
         of a sequence, `(C, 1, 1)` of an image.
     clip : float or None
         Values are clipped at so many standard deviations.
+    gain : float, default=1.0
+        How long a standard deviation is afterwards.
     """
 
     scale: Tensor
     shift: Tensor
 
     def __init__(
-        self, *, n_members: int, feature_shape: tuple[int, ...], clip: float | None = None
+        self,
+        *,
+        n_members: int,
+        feature_shape: tuple[int, ...],
+        clip: float | None = None,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
-        self.clip = clip
+        self.gain = gain
+        self.clip = None if clip is None else clip * gain
         self.register_buffer("scale", torch.ones(n_members, 1, *feature_shape))
         self.register_buffer("shift", torch.zeros(n_members, 1, *feature_shape))
 
     @torch.no_grad()
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardize by `mean` and `std`, each `(d,)`; a feature without spread becomes zero."""
-        scale = torch.where(std > 0, 1.0 / std.clamp_min(torch.finfo(std.dtype).tiny), 0.0)
+        scale = torch.where(std > 0, self.gain / std.clamp_min(torch.finfo(std.dtype).tiny), 0.0)
         shape = self.scale.shape[2:]
         self.scale.copy_(scale.view(shape))
         self.shift.copy_((-mean * scale).view(shape))

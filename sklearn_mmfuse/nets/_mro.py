@@ -287,6 +287,7 @@ class MRONet(FusionNet):
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw fresh parameters; member e draws from `generators[e]` alone."""
+        super().reset_parameters(generators)
         self.block.reset_parameters(generators)
 
     def forward(
@@ -325,6 +326,7 @@ class SequentialMRONet(FusionNet):
             input_scaling=None,
             encoders=first.encoder_specs,
         )
+        self.embeddings = nn.ModuleList()  # every part has its own
         self.parts = nn.ModuleList(parts)
 
     @property

@@ -165,6 +165,7 @@ class RoutingNet(FusionNet):
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw fresh parameters; member e draws from `generators[e]` alone."""
+        super().reset_parameters(generators)
         self.perceptrons.reset_parameters(generators)
         for term in range(len(self.terms)):
             weight = self.vote_weights.data[:, term]

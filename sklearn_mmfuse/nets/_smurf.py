@@ -127,6 +127,7 @@ class SMURFNet(FusionNet):
         The outputs start at zero: the loss then decides the sign of every part before the penalty
         can lock two redundant parts into the wrong one, which a random start does.
         """
+        super().reset_parameters(generators)
         for mlps in self._mlps():
             mlps.reset_parameters(generators)
             mlps.silence_outputs()

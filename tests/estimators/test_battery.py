@@ -58,7 +58,7 @@ def test_all_forms_are_the_same_model():
 
 def test_cross_val_score(form):
     X, model = form
-    assert cross_val_score(model, X, Y, groups=GROUPS, cv=GroupKFold(3)).mean() > 0.8
+    assert cross_val_score(model, X, Y, groups=GROUPS, cv=GroupKFold(3)).mean() > 0.75
 
 
 def test_cross_validate_routes_groups_to_splitter_and_early_stopping(form):

@@ -25,9 +25,11 @@ from sklearn_mmfuse import (
     estimators,
 )
 
-QUICK = {"max_epochs": 100, "random_state": 0}
+QUICK = {"random_state": 0}
+# A row that is repeated draws a dropout mask for each of its copies, one that weighs two draws one.
+EXACT = {"dtype": "float64", "dropout": 0.0}
 SMALL = {**QUICK, "concept_dim": 8, "feature_dim": 8}
-CRITIC = {"n_critic_steps": 1, "critic_hidden_layer_sizes": (8,), "max_epochs": 100}
+CRITIC = {"n_critic_steps": 1, "critic_hidden_layer_sizes": (8,)}
 # What reads a single modality has nothing to share: the checks' arrays are divided into two.
 HALVES = {
     "modalities": {"first": slice(0, 1), "rest": slice(1, None)},
@@ -35,24 +37,24 @@ HALVES = {
     "missing": "error",  # a NaN in the first column would be an absent modality
 }
 INSTANCES = [
-    MROClassifier(dtype="float64", **QUICK),
-    MRORegressor(dtype="float64", **QUICK),
+    MROClassifier(**EXACT, **QUICK),
+    MRORegressor(**EXACT, **QUICK),
     MROClassifier(**QUICK),
     MRORegressor(**QUICK),
-    MROClassifier(dtype="float64", optimization="smro", fusion="tensor", **QUICK),
-    MRORegressor(dtype="float64", optimization="joint", share_encoders=True, **QUICK),
-    InTenseClassifier(dtype="float64", n_bootstrap=10, **QUICK),
-    InTenseRegressor(dtype="float64", n_bootstrap=10, **QUICK),
+    MROClassifier(optimization="smro", fusion="tensor", **EXACT, **QUICK),
+    MRORegressor(optimization="joint", share_encoders=True, **EXACT, **QUICK),
+    InTenseClassifier(n_bootstrap=10, **EXACT, **QUICK),
+    InTenseRegressor(n_bootstrap=10, **EXACT, **QUICK),
     InTenseClassifier(p=2.0, n_bootstrap=0, **QUICK),
-    RoutingClassifier(dtype="float64", **SMALL),
-    RoutingRegressor(dtype="float64", n_concepts=2, **SMALL),
+    RoutingClassifier(**EXACT, **SMALL),
+    RoutingRegressor(n_concepts=2, **EXACT, **SMALL),
     RoutingClassifier(routing=False, **SMALL),
-    FusionClassifier(dtype="float64", **QUICK),
-    FusionRegressor(dtype="float64", fusion="low_rank", tensor_dim=2, rank=2, **QUICK),
-    MutualDependencyClassifier(dtype="float64", **{**HALVES, **CRITIC}),
-    MutualDependencyRegressor(dtype="float64", dependency="kl", **{**HALVES, **CRITIC}),
-    SMURFClassifier(dtype="float64", **HALVES),
-    SMURFRegressor(dtype="float64", **HALVES),
+    FusionClassifier(**EXACT, **QUICK),
+    FusionRegressor(fusion="low_rank", tensor_dim=2, rank=2, **EXACT, **QUICK),
+    MutualDependencyClassifier(**EXACT, **HALVES, **CRITIC),
+    MutualDependencyRegressor(dependency="kl", **EXACT, **HALVES, **CRITIC),
+    SMURFClassifier(**EXACT, **HALVES),
+    SMURFRegressor(**EXACT, **HALVES),
     SMURFClassifier(max_order=2, **HALVES),
 ]
 ROUNDING = {

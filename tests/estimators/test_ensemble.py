@@ -23,7 +23,7 @@ from sklearn_mmfuse.estimators._ensemble import _drawn_anew, member_nets, pooled
 from sklearn_mmfuse.estimators._fitting import Shared
 
 N = 120
-SMALL = {"max_epochs": 5, "hidden_layer_sizes": (6,), "dtype": "float64", "random_state": 0}
+SMALL = {"max_epochs": 20, "hidden_layer_sizes": (6,), "dtype": "float64", "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_contributions_are_means_with_standard_errors(data, method, params):
     assert model.relevance_scores_.sum() == pytest.approx(1)
     assert len(model.unique_contributions_) == N
     assert {row["member"] for row in model.history_} == {0, 1, 2}
-    assert model.n_iter_ == 5 * (2 if "optimization" in params else 1)  # of each order
+    assert model.n_iter_ == 20 * (2 if "optimization" in params else 1)  # of each order
 
 
 def test_the_first_net_is_the_one_there_would_be_alone(data):
@@ -201,7 +201,7 @@ def test_callbacks_hear_of_the_epochs_of_every_net(data):
     X, y = data
     Listening.begun = 0
     MROClassifier(n_members=3, **SMALL).set_callbacks(Listening()).fit(X, y)
-    assert Listening.begun == 3 * 5
+    assert Listening.begun == 3 * 20
 
 
 def test_half_an_ensemble_is_none(data, monkeypatch):

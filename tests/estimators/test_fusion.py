@@ -207,9 +207,10 @@ def test_unique_contributions_keep_the_index_of_a_frame():
 
 def test_large_data_is_described_by_a_part_of_it():
     blocks = make_blocks(600, n_modalities=3)
-    model = FusionClassifier(**QUICK).fit(blocks, make_target(blocks, "binary"))
+    params = QUICK | {"max_epochs": 30}
+    model = FusionClassifier(**params).fit(blocks, make_target(blocks, "binary"))
     assert len(model.unique_contributions_) == 200
-    again = FusionClassifier(**QUICK).fit(blocks, make_target(blocks, "binary"))
+    again = FusionClassifier(**params).fit(blocks, make_target(blocks, "binary"))
     pd.testing.assert_series_equal(model.relevance_scores_, again.relevance_scores_)
     assert model.relevance_scores_.idxmax() == "text"
 

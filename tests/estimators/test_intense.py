@@ -240,7 +240,14 @@ def test_losses(loss):
 
 
 def test_identity_reads_features_as_they_are():
-    model = fit(encoder="identity", max_order=1, n_bootstrap=0, reg_lambda=1e-4, max_epochs=200)
+    model = fit(
+        encoder="identity",
+        input_scaling="standard",
+        max_order=1,
+        n_bootstrap=0,
+        reg_lambda=1e-4,
+        max_epochs=200,
+    )
     assert model.module_.perceptrons is None
     block = {name: block.copy() for name, block in BLOCKS.items()}
     first = model.decompose(block)["text"]

@@ -47,7 +47,7 @@ def fit(kind="multiclass", n_modalities=3, n_samples=60, **params):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("params", [{}, {"routing": False}, {"max_order": 1, "n_routing": 1}])
 def test_contributions_are_p_r_o_f_w_centered_and_add_up(kind, params):
-    model, X, _ = fit(kind, **params)
+    model, X, _ = fit(kind, input_scaling="standard", numerical_embedding=None, **params)
     parts, routed, net = model.decompose(X), model.routing_coefficients(X), model.module_
     raw = model.predict(X) if kind == "regression" else model.decision_function(X)
     np.testing.assert_allclose(parts.sum(), np.reshape(raw, (60, -1)), atol=1e-10)

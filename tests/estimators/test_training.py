@@ -88,6 +88,7 @@ def test_without_groups_persons_are_mixed(splits):
 def test_early_stopping_restores_the_best_epoch():
     watched = ShuffleSplit(1, test_size=0.3, random_state=0)
     params = {"early_stopping": True, "validation_fraction": watched, "learning_rate": 0.05}
+    params["learning_rate_schedule"] = "constant"  # which does not look ahead
     fitted = model(max_epochs=300, n_iter_no_change=10, **params).fit(X, Y)
     losses = [row["valid_loss"] for row in fitted.history_]
     assert fitted.best_epoch_ == int(np.argmin(losses)) + 1

@@ -66,7 +66,7 @@ def test_it_is_the_papers_formula(optimization, fusion, cls, y):
 @pytest.mark.parametrize("fusion", ["concat", "tensor"])
 def test_purified_terms_have_none(optimization, fusion):
     model = fit(optimization=optimization, fusion=fusion)
-    assert separation_error(model, X).error > 1e-3
+    assert separation_error(model, X).error > 1e-4
     assert separation_error(model, X, purify=True).error < 1e-10
     assert separation_error(model, X[:4], background=X[3:], purify=True).error < 1e-10
 

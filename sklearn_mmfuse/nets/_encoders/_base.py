@@ -31,12 +31,20 @@ class EncoderSpec:
         How many features the encoder returns.
     options : tuple of pairs
         Further settings, sorted by name.
+    embedding : (int, float), optional
+        Waves beside every feature of a vector, and the scale of their frequencies; `width` counts
+        them.
+    gain : float, default=1.0
+        By what is read of a vector is multiplied, and first weights divided: the same function,
+        whose weights take smaller steps.
     """
 
     kind: str | Callable[[], nn.Module]
     shape: SampleShape
     width: int
     options: tuple[tuple[str, Any], ...] = field(default=())
+    embedding: tuple[int, float] | None = None
+    gain: float = 1.0
 
     @property
     def is_bank(self) -> bool:
