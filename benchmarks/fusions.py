@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from settings import earlier
 
 from sklearn_mmfuse import FusionClassifier
 from sklearn_mmfuse.datasets import make_synchronous
@@ -46,7 +47,7 @@ MORE = {
 def evaluate(n_rows, options, seed):
     train = make_synchronous(n_rows, n_steps=10, random_state=seed)
     test = make_synchronous(1000, n_steps=10, random_state=1000 + seed)
-    model = FusionClassifier(random_state=seed, **{**COMMON, **options})
+    model = earlier(FusionClassifier, random_state=seed, **{**COMMON, **options})
     start = time.perf_counter()
     model.fit(train.data, train.target)
     return {

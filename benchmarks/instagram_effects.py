@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import f_oneway, ttest_ind
+from settings import earlier
 
 from sklearn_mmfuse import Decomposition, MROClassifier
 from sklearn_mmfuse._intervals import bootstrap_interval
@@ -76,7 +77,9 @@ def run(posts, mode, label, params):
     in_logits, in_target, plain, pure, tests, hits = [], [], [], [], [], 0
     for train, validation, test in paper_folds(posts.fold):
         rows = np.concatenate([train, validation])
-        model = MROClassifier(optimization=mode, **params).fit(posts.data[rows], target[rows])
+        model = earlier(MROClassifier, optimization=mode, **params).fit(
+            posts.data[rows], target[rows]
+        )
         X = posts.data[test]
         in_logits.append(separation_error(model, X, scale="prediction").per_sample)
         in_target.append(separation_error(model, X, scale=one_hot).per_sample)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from settings import earlier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.model_selection import ParameterGrid, PredefinedSplit
@@ -71,8 +72,8 @@ def auc(y, probabilities):
 
 def make_model(method, **params):
     if method.startswith("routing") or method == "gam":
-        return RoutingClassifier(routing=method != "gam", **params)
-    return MROClassifier(optimization=method, **params)
+        return earlier(RoutingClassifier, routing=method != "gam", **params)
+    return earlier(MROClassifier, optimization=method, **params)
 
 
 def evaluate(data, target, fold, method, params, seed):

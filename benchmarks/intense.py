@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from settings import earlier
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -84,7 +85,7 @@ def synthgene(n_seeds):
         for seed in range(n_seeds):
             train, test = halves(make_synthgene(N_TRAIN + N_TEST, random_state=seed))
             start = time.perf_counter()
-            model = InTenseClassifier(max_order=1, random_state=seed, **GENES, **params)
+            model = earlier(InTenseClassifier, max_order=1, random_state=seed, **GENES, **params)
             found.append(scores_of(model.fit(*train))[names].to_numpy())
             accuracy.append(model.score(*test))
             took = time.perf_counter() - start
@@ -108,8 +109,13 @@ def alone(name, n_seeds):
         accuracy = []
         for seed in range(n_seeds):
             train, test = halves(make_synthgene(N_TRAIN + N_TEST, random_state=seed))
-            model = InTenseClassifier(
-                modalities=[name], max_order=1, random_state=seed, n_bootstrap=0, **GENES
+            model = earlier(
+                InTenseClassifier,
+                modalities=[name],
+                max_order=1,
+                random_state=seed,
+                n_bootstrap=0,
+                **GENES,
             )
             accuracy.append(model.fit(*train).score(*test))
         report(key, accuracy)
@@ -126,8 +132,12 @@ def synthgene_tri(n_seeds, normalizations=("iterbn", "vbn", None)):
                 genes = make_synthgene_tri(N_TRAIN + N_TEST, motifs=motifs, random_state=seed)
                 train, test = halves(genes)
                 start = time.perf_counter()
-                model = InTenseClassifier(
-                    max_order=3, normalization=normalization, random_state=seed, **GENES
+                model = earlier(
+                    InTenseClassifier,
+                    max_order=3,
+                    normalization=normalization,
+                    random_state=seed,
+                    **GENES,
                 ).fit(*train)
                 shares.append(scores_of(model))
                 accuracy.append(model.score(*test))
@@ -156,7 +166,9 @@ def motifs_as_features(n_seeds):
             train, test = (
                 {n: b[rows] for n, b in X.items()} for rows in (slice(4000), slice(4000, None))
             )
-            model = InTenseClassifier(max_order=3, normalization=normalization, random_state=seed)
+            model = earlier(
+                InTenseClassifier, max_order=3, normalization=normalization, random_state=seed
+            )
             shares.append(scores_of(model.fit(train, genes.target[:4000])))
             accuracy.append(model.score(test, genes.target[4000:]))
         for term in shares[0].index:
@@ -208,7 +220,7 @@ def known_functions(n_seeds):
         for seed in range(n_seeds):
             toy = make(N_TRAIN + N_TEST, random_state=seed)
             train, test = halves(toy)
-            model = InTenseRegressor(max_order=3, random_state=seed).fit(*train)
+            model = earlier(InTenseRegressor, max_order=3, random_state=seed).fit(*train)
             scores, there = scores_of(model), {str(term) for term in toy.contributions.terms}
             absent.append(scores[[t not in there for t in scores.index]].sum() / scores.sum())
             fits.append(model.score(*test))
@@ -227,13 +239,13 @@ def digits(n_seeds):
             rows, test_size=1 / 3, stratify=images.target, random_state=seed
         )
         y = images.target
-        model = InTenseClassifier(random_state=seed)
+        model = earlier(InTenseClassifier, random_state=seed)
         model.fit({"top": top[train], "bottom": bottom[train]}, y[train])
         X_test = {"top": top[test], "bottom": bottom[test]}
         accuracy.append(model.score(X_test, y[test]))
         found.append(scores_of(model))
         for name, block in (("top", top), ("bottom", bottom)):
-            single = InTenseClassifier(modalities=[name], max_order=1, random_state=seed)
+            single = earlier(InTenseClassifier, modalities=[name], max_order=1, random_state=seed)
             alone[name].append(
                 single.fit({name: block[train]}, y[train]).score({name: block[test]}, y[test])
             )

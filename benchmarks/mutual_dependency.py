@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import mannwhitneyu, wilcoxon
+from settings import earlier
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import PredefinedSplit
 
@@ -76,10 +77,14 @@ def evaluate(X, y, rows, fusion, penalty, reg_lambda, seed, options):
     watched = PredefinedSplit(np.where(np.isin(known, validation), 0, -1))
     options = {"missing": "drop", "validation_fraction": watched, "random_state": seed, **options}
     if penalty is None:
-        model = FusionClassifier(fusion=fusion, **options)
+        model = earlier(FusionClassifier, fusion=fusion, **options)
     else:
-        model = MutualDependencyClassifier(
-            fusion=fusion, dependency=penalty, reg_lambda=reg_lambda, **options
+        model = earlier(
+            MutualDependencyClassifier,
+            fusion=fusion,
+            dependency=penalty,
+            reg_lambda=reg_lambda,
+            **options,
         )
     model.fit(X[known], y[known])
     accuracy = accuracy_score(y[test], model.predict(X[test]))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from settings import earlier
 
 from sklearn_mmfuse import MRORegressor, MultimodalData
 from sklearn_mmfuse.inspection import modality_effects
@@ -30,7 +31,7 @@ def make_rows(n, seed=0):
 
 def make_model(X, **params):
     y = X["text"][:, 0] * X["vision"][:, 0] + X["acoustic"][:, 0] * X["text"][:, 1]
-    return MRORegressor(max_epochs=20, random_state=0, **params).fit(X, y)
+    return earlier(MRORegressor, max_epochs=20, random_state=0, **params).fit(X, y)
 
 
 def seconds(model, X):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from settings import earlier
 from sklearn.datasets import make_multilabel_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
@@ -68,7 +69,7 @@ def pick(values, names, relevant):
 def switching_scores(n_classes, max_order, variant, seed):
     toy = make_switching(4000, n_classes=n_classes, random_state=seed)
     train, test = np.arange(3000), np.arange(3000, 4000)
-    model = RoutingClassifier(max_order=max_order, random_state=seed, **VARIANTS[variant])
+    model = earlier(RoutingClassifier, max_order=max_order, random_state=seed, **VARIANTS[variant])
     model.fit(toy.data[train], toy.target[train])
     X, relevant = toy.data[test], toy.relevant[test]
     routed, predicted = model.routing_coefficients(X), model.predict(X)
@@ -224,7 +225,7 @@ def part_3(options):
             )
             X = MultimodalData(a=features[:, :10], b=features[:, 10:20], c=features[:, 20:])
             folds = KFold(5, shuffle=True, random_state=seed)
-            model = RoutingClassifier(random_state=seed)
+            model = earlier(RoutingClassifier, random_state=seed)
             search = GridSearchCV(model, grid, scoring="f1_macro", cv=3)
             logistic = OneVsRestClassifier(
                 make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -252,7 +253,9 @@ def part_4(options):
         scores = []
         for seed in range(min(options.seeds, 3)):
             toy = make(2000, random_state=seed)
-            model = RoutingRegressor(random_state=seed).fit(toy.data[:1000], toy.target[:1000])
+            model = earlier(RoutingRegressor, random_state=seed).fit(
+                toy.data[:1000], toy.target[:1000]
+            )
             correlation = np.corrcoef(model.predict(toy.data[1000:]), toy.target[1000:])[0, 1]
             rows = toy.data[1000:1100]
             few = toy.data[1000:1008]

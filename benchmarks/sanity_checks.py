@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import norm
+from settings import earlier
 
 from sklearn_mmfuse import MRORegressor, MultimodalData
 from sklearn_mmfuse.datasets import make_additive, make_bimodal, make_trimodal
@@ -65,7 +66,8 @@ def run(check, mode, fusion, seed):
     n_train = N_TRAIN[check]
     toy = CHECKS[check](n_train + 2 * N_ROWS, random_state=seed)
     rows = np.arange(n_train + N_ROWS)
-    model = MRORegressor(
+    model = earlier(
+        MRORegressor,
         optimization=mode,
         fusion=fusion,
         activation="tanh",

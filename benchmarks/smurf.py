@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from settings import earlier
 from sklearn.model_selection import StratifiedKFold
 
 from sklearn_mmfuse import MROClassifier, MRORegressor, SMURFClassifier, SMURFRegressor
@@ -99,7 +100,8 @@ def interactions(n_seeds):
     fits = []
     for seed in range(n_seeds):
         toy = make_redundant_interactions(2500, random_state=seed)
-        model = SMURFRegressor(
+        model = earlier(
+            SMURFRegressor,
             max_order=3,
             hidden_layer_sizes=(32,),
             activation="tanh",
@@ -145,8 +147,10 @@ def breast_cancer(n_seeds):
     X, y = cancer.data, cancer.target
     params = {"max_epochs": 100, "weight_decay": 1e-2, "early_stopping": False}
     models = {
-        "late fusion": lambda seed: MROClassifier(max_order=1, random_state=seed, **params),
-        "SMURF": lambda seed: SMURFClassifier(random_state=seed, **params),
+        "late fusion": lambda seed: earlier(
+            MROClassifier, max_order=1, random_state=seed, **params
+        ),
+        "SMURF": lambda seed: earlier(SMURFClassifier, random_state=seed, **params),
     }
     for name, make in models.items():
         scores = {available: [] for available in ("all", *X)}

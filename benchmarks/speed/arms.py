@@ -12,6 +12,7 @@ import torch
 from sklearn.neural_network import MLPClassifier
 from skorch import NeuralNet
 
+from benchmarks.settings import earlier
 from benchmarks.speed.cases import HIDDEN
 from benchmarks.speed.modules import Ordinary, Same, StageLoss
 from sklearn_mmfuse import MROClassifier
@@ -21,7 +22,8 @@ FEW_ROWS = 64
 
 
 def make_ours(case, **params):
-    return MROClassifier(
+    return earlier(
+        MROClassifier,
         max_epochs=case.epochs,
         batch_size=case.batch_size,
         early_stopping=False,

@@ -1,0 +1,100 @@
+"""Instagram intent: defaults, and settings chosen without a look at the test fold.
+
+    python -m benchmarks.peers.instagram [--data-home FOLDER] [--methods MRO ...]
+
+The MRO paper's folds. Of the four folds beside the test fold, `MultimodalSearchCV` trains on three
+and chooses by the ROC AUC on the fourth; what it chose is then trained on all four (of which
+early stopping holds back a tenth). Results of methods that are not run again stay in the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import PredefinedSplit
+
+from benchmarks.peers.arms import OURS
+from benchmarks.peers.scores import score
+from benchmarks.peers.store import load, save, summarize, table
+from sklearn_mmfuse.datasets import fetch_instagram_intent, paper_folds
+from sklearn_mmfuse.model_selection import MultimodalSearchCV
+
+FILE = "instagram.json"
+COMMON = {"weight_decay": ["auto", 3.0], "dropout": [0.1, 0.5]}
+WIDTHS = {"hidden_layer_sizes": [(64,), (128,)]}
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "MRO": COMMON | WIDTHS,
+    "SMURF": COMMON | WIDTHS | {"reg_lambda": [0.1, 0.5]},
+    "InTense": COMMON | {"reg_lambda": [0.005, 0.02, 0.08], "max_order": [1, 2]},
+    "Routing": COMMON | {"temperature": [4.0, 16.0], "n_routing": [1, 2]},
+}
+N_MEMBERS = 4
+
+
+def fit(method: str, X: Any, y: np.ndarray, **params: Any) -> Any:
+    return OURS[method][0](random_state=0, **params).fit(X, y)
+
+
+def choose(method: str, X: Any, y: np.ndarray, validation: np.ndarray) -> dict[str, Any]:
+    """Return the parameters that are best on the validation rows."""
+    search = MultimodalSearchCV(
+        OURS[method][0](random_state=0),
+        GRIDS[method],
+        cv=PredefinedSplit(np.where(validation, 0, -1)),
+        scoring="roc_auc_ovr",
+        refit=False,
+    )
+    return search.fit(X, y).best_params_
+
+
+def run(method: str, posts: Any) -> dict[str, list[dict[str, Any]]]:
+    told: dict[str, list[dict[str, Any]]] = {}
+    for train, validation, test in paper_folds(posts.fold):
+        rows = np.concatenate([train, validation])
+        X, y = posts.data[rows], posts.target[rows]
+        start = time.perf_counter()
+        chosen = choose(method, X, y, np.isin(rows, validation))
+        seconds = time.perf_counter() - start
+        print(method, chosen, f"{seconds:.0f} s", flush=True)
+        arms = {
+            "defaults": {},
+            f"defaults, {N_MEMBERS} nets": {"n_members": N_MEMBERS},
+            "chosen": chosen,
+            f"chosen, {N_MEMBERS} nets": {**chosen, "n_members": N_MEMBERS},
+        }
+        for arm, params in arms.items():
+            start = time.perf_counter()
+            model = fit(method, X, y, **params)
+            taken = time.perf_counter() - start + (seconds if arm.startswith("chosen") else 0)
+            result = score(model, posts.data[test], posts.target[test], is_classification=True)
+            told.setdefault(arm, []).append({**result, "seconds": taken})
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-home", default=None)
+    parser.add_argument("--methods", nargs="*", choices=list(GRIDS), default=list(GRIDS))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    posts = fetch_instagram_intent(data_home=args.data_home, download_if_missing=False)
+    for method in args.methods:
+        results = load(FILE)
+        results[method] = {arm: summarize(folds) for arm, folds in run(method, posts).items()}
+        save(FILE, results)
+    rows = [["method", "settings", "ROC AUC", "s.d. over folds", "accuracy", "ECE", "s"]]
+    for method, arms in load(FILE).items():
+        for arm, told in arms.items():
+            means = [f"{told[key]:.3f}" for key in ("score", "sd", "accuracy", "ece")]
+            rows.append([method, arm, *means, f"{told['seconds']:.1f}"])
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""What figures were made with that precede the present defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["BEFORE", "earlier"]
+
+BEFORE: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "learning_rate_schedule": "constant",
+    "weight_decay": 1e-4,
+    "dropout": 0.0,
+    "numerical_embedding": None,
+    "max_epochs": 200,
+    "input_scaling": "standard",
+}
+
+
+def earlier(estimator: type, **params: Any) -> Any:
+    """Return an estimator whose defaults are the earlier ones."""
+    return estimator(**{**BEFORE, **params})
