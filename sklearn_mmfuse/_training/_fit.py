@@ -14,7 +14,7 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor
 from torch.func import functional_call
 
-from sklearn_mmfuse._training._batches import BatchSampler, Rows, batch_bounds
+from sklearn_mmfuse._training._batches import BatchSampler, Rows
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
 from sklearn_mmfuse._training._critic import CriticOptions, CriticPlayer
 from sklearn_mmfuse._training._net import FusionTrainer
@@ -261,15 +261,6 @@ def _fit_part(
     callbacks: list[Any] = [callback for callback in (best,) if callback is not None]
     if on_epoch is not None:
         callbacks.append(EpochHook(*on_epoch))
-    trainer = FusionTrainer(
-        part,
-        objective,
-        **_trainer_params(options, callbacks, part.undecayed),
-        max_grad_norm=options.max_grad_norm,
-        player=player,
-        schedule=options.learning_rate_schedule,
-        n_batches=len(batch_bounds(len(train), options.batch_size)),
-    )
     samplers = (
         BatchSampler(
             train,
@@ -285,6 +276,15 @@ def _fit_part(
         else BatchSampler(
             validation, batch_size=min(rows_at_once(validation.blocks), part.max_rows)
         ),
+    )
+    trainer = FusionTrainer(
+        part,
+        objective,
+        **_trainer_params(options, callbacks, part.undecayed),
+        max_grad_norm=options.max_grad_norm,
+        player=player,
+        schedule=options.learning_rate_schedule,
+        n_batches=len(samplers[0]),
     )
     trainer.initialize()
     trainer.notify("on_train_begin", X=None, y=None)

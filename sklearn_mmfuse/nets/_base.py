@@ -95,7 +95,7 @@ class FusionNet(nn.Module, ABC):
                 n_members=n_members,
                 feature_shape=self._feature_shape(name),
                 clip=clip,
-                gain=self._gain(name, embedded=False),
+                gain=self._scaling_gain(name),
             )
             for name in (self.in_features if input_scaling else ())
         )
@@ -112,14 +112,13 @@ class FusionNet(nn.Module, ABC):
             n_features=spec.feature_shape[0],
             n_frequencies=n_frequencies,
             scale=scale,
-            gain=self._gain(name, embedded=True),
+            gain=spec.gain,
         )
 
-    def _gain(self, name: str, *, embedded: bool) -> float:
-        """Return by what the last step before the perceptrons multiplies, if this is the last."""
+    def _scaling_gain(self, name: str) -> float:
+        """Return what scaling multiplies by; a numerical embedding, which comes later, does so."""
         spec = self.encoder_specs.get(name)
-        is_last = spec is not None and embedded == (spec.embedding is not None)
-        return spec.gain if spec is not None and is_last else 1.0
+        return 1.0 if spec is None or spec.embedding is not None else spec.gain
 
     def _feature_shape(self, name: str) -> tuple[int, ...]:
         spec = self.encoder_specs.get(name)

@@ -5,6 +5,14 @@ import pandas as pd
 
 from sklearn_mmfuse import MultimodalData
 
+# Nets that fit what they are given, for tests of what a fitted net is.
+UNREGULARIZED = {
+    "learning_rate_schedule": "constant",
+    "weight_decay": 1e-4,
+    "dropout": 0.0,
+    "numerical_embedding": None,
+    "input_scaling": "standard",
+}
 WIDTHS = {"text": 4, "audio": 3, "video": 2, "ecg": 2, "pose": 3}
 
 

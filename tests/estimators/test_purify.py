@@ -9,7 +9,7 @@ from sklearn_mmfuse import MROClassifier, MRORegressor, MultimodalData
 from sklearn_mmfuse.datasets import make_additive, make_bimodal, make_trimodal
 from sklearn_mmfuse.inspection import modality_effects
 
-from ._data import forms, make_blocks, make_target
+from ._data import UNREGULARIZED, forms, make_blocks, make_target
 
 MODES = ["mro", "smro", "joint", "single"]
 ARCHITECTURES = [
@@ -116,7 +116,7 @@ def test_one_net_on_all_modalities_gets_unimodal_terms():
 @pytest.mark.parametrize("kind", ["regression", "multiclass"])
 def test_above_the_budget_terms_are_sampled_with_standard_errors(kind):
     model, X = fit(
-        kind, optimization="joint", n_samples=40, hidden_layer_sizes=(5, 4), weight_decay=0.0
+        kind, optimization="joint", n_samples=40, hidden_layer_sizes=(5, 4), **UNREGULARIZED
     )
     exact = model.decompose(X, purify=True)
     drawn = [  # the triple; all combinations of two modalities cost less than draws
@@ -128,7 +128,7 @@ def test_above_the_budget_terms_are_sampled_with_standard_errors(kind):
         np.testing.assert_allclose(parts.sum(), exact.sum(), atol=1e-10)
         low, high = np.moveaxis(parts.interval(), -1, 0)
         hits.append((low <= exact.values) & (exact.values <= high))
-    assert 0.92 < np.mean(hits) < 0.97
+    assert 0.93 < np.mean(hits) < 0.97
     same = model.decompose(X, purify=True, max_evaluations=0, n_draws=100, random_state=3)
     np.testing.assert_array_equal(same.values, drawn[3].values)
 
