@@ -19,7 +19,8 @@ from joblib import Parallel, delayed
 from benchmarks.peers.arms import OURS, PEERS, Make, ours
 from benchmarks.peers.scores import run_fold
 from benchmarks.peers.sets import CONFIRMATION, DEVELOPMENT, N_FOLDS, Problem
-from benchmarks.peers.store import Results, load, mean_over, ranks, save, summarize, table
+from benchmarks.peers.store import Results, load, mean_over, ranks, save, summarize
+from benchmarks.speed.report import table
 
 OURS_ARMS: dict[str, Make] = {
     **{method: partial(ours, method, {}) for method in OURS},
@@ -69,8 +70,8 @@ def report(results: Results, sets: list[str]) -> None:
             + [_number(mean_over(own, key)) for key in ("accuracy", "log_loss", "ece")]
             + [f"{mean_over(own, 'seconds'):.2f}"]
         )
-    print(table(scores), "\n")
-    print(table(means))
+    table(scores[0], scores[1:])
+    table(means[0], means[1:])
 
 
 def _number(value: float) -> str:

@@ -17,8 +17,9 @@ from benchmarks.peers.__main__ import problems
 from benchmarks.peers.arms import ours
 from benchmarks.peers.scores import run_fold
 from benchmarks.peers.sets import N_FOLDS
-from benchmarks.peers.store import load, mean_over, save, summarize, table
+from benchmarks.peers.store import load, mean_over, save, summarize
 from benchmarks.settings import BEFORE
+from benchmarks.speed.report import table
 
 FILE = "ablation.json"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -76,7 +77,7 @@ def report(sets: list[str]) -> None:
                 [setting, *(f"{m:.4f}" for m in means), f"{mean_over(own, 'seconds'):.2f}"]
                 + [f"{own[name]['score']:.4f}" for name in sets]
             )
-    print(table(rows))
+    table(rows[0], rows[1:])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from sklearn.model_selection import PredefinedSplit
 
 from benchmarks.peers.arms import OURS
 from benchmarks.peers.scores import score
-from benchmarks.peers.store import load, save, summarize, table
+from benchmarks.peers.store import load, save, summarize
+from benchmarks.speed.report import table
 from sklearn_mmfuse.datasets import fetch_instagram_intent, paper_folds
 from sklearn_mmfuse.model_selection import MultimodalSearchCV
 
@@ -93,7 +94,7 @@ def main() -> None:
         for arm, told in arms.items():
             means = [f"{told[key]:.3f}" for key in ("score", "sd", "accuracy", "ece")]
             rows.append([method, arm, *means, f"{told['seconds']:.1f}"])
-    print(table(rows))
+    table(rows[0], rows[1:])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,10 +47,3 @@ def ranks(results: Results, arms: list[str], sets: list[str]) -> dict[str, dict[
 def mean_over(results: dict[str, dict[str, float]], key: str) -> float:
     values = [told[key] for told in results.values() if key in told]
     return float(np.mean(values)) if values else float("nan")
-
-
-def table(rows: list[list[Any]]) -> str:
-    """Return rows, the first of them the header, as Markdown."""
-    lines = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    lines.insert(1, "| " + " | ".join("---" for _ in rows[0]) + " |")
-    return "\n".join(lines)
