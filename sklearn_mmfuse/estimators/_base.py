@@ -203,8 +203,13 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         """Return the terms, enumerated in the order of `modality_names_in_`."""
         raise NotImplementedError
 
-    def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
-        """Return what `_build_net` needs; kept, so that a pickle can rebuild the net."""
+    def _net_config(
+        self, in_features: Mapping[str, int], n_outputs: int, n_rows: int
+    ) -> dict[str, Any]:
+        """Return what `_build_net` needs; kept, so that a pickle can rebuild the net.
+
+        `n_rows` are trained on.
+        """
         raise NotImplementedError
 
     @staticmethod
@@ -330,7 +335,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         scaling = self._target_mean, self._target_scale = self._target_scaling(target, weight)
         loss = self._make_loss()
         self._link = loss.link
-        config = self._net_config(in_features, len(self._output_names()))
+        n_rows = int(np.count_nonzero(weight))
+        config = self._net_config(in_features, len(self._output_names()), n_rows)
         self._config = {**config, "encoders": encoders}
         net = self._new_net()
         net.set_input_statistics(data.input_statistics(train))

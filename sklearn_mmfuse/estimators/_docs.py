@@ -30,7 +30,7 @@ modalities : list of str or dict of str to selector, default=None
         steps: `learning_rate=0.05`.
     activation : {"relu", "gelu", "silu", "tanh"}, default="relu"
         Applied after each hidden layer.
-    dropout : float, default=0.1
+    dropout : float, default={dropout}
         The probability with which a hidden unit is dropped in a training step.
     input_scaling : {"standard", "clip", None}, default="clip"
         Standardize every feature by its mean and standard deviation over the training rows; "clip"
@@ -155,8 +155,11 @@ def documents_common(cls: Class) -> Class:
         attributes = attributes[attributes.index("terms_ :") :]
     elif "relevance_scores_ :" in doc:  # a method with scores of its own
         attributes = attributes[attributes.index("unique_contributions_") :]
-    default = inspect.signature(cls).parameters.get("fusion")
-    if "{fusions}" in doc and default is not None:
-        doc = doc.replace("{fusions}", FUSIONS.replace("{fusion}", f'"{default.default}"'))
-    cls.__doc__ = doc.replace("{parameters}", PARAMETERS).replace("{attributes}", attributes)
+    defaults = inspect.signature(cls).parameters
+    if "{fusions}" in doc and "fusion" in defaults:
+        doc = doc.replace(
+            "{fusions}", FUSIONS.replace("{fusion}", f'"{defaults["fusion"].default}"')
+        )
+    parameters = PARAMETERS.replace("{dropout}", str(defaults["dropout"].default))
+    cls.__doc__ = doc.replace("{parameters}", parameters).replace("{attributes}", attributes)
     return cls

@@ -165,7 +165,9 @@ class BaseFusion(BaseFusionEstimator):
             check_aligned(fusion, blocks, to_the_end=False)
         return blocks
 
-    def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
+    def _net_config(
+        self, in_features: Mapping[str, int], n_outputs: int, n_rows: int
+    ) -> dict[str, Any]:
         return {
             "dtype": self.dtype,
             "fusion": self.fusion,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from math import comb
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_mmfuse._decomposition import Decomposition
@@ -44,12 +46,14 @@ MAX_REFIT_VALUES = 2**26  # 512 MiB; of more rows some are drawn
 MAX_BOOTSTRAP_VALUES = 2**31  # multiplications per step, for all replicates
 REFIT_STEPS = 2000
 BOOTSTRAP_STEPS = 100
+MAX_FACTOR = 20.0
 CONFIDENCE = 0.95
 CHANCE_Z = 1.645  # one-sided, 5 %
 MIN_GAIN = 1e-6  # of the loss of a constant
 
 
 class _BaseInTense(BaseFusionEstimator):
+    _enough_rows: ClassVar[int]  # from which on interactions count as modalities do
     _told: ClassVar[tuple[str, ...]] = ("_beta", "relevance_interval_", "_chance")
     _forgotten: ClassVar[tuple[str, ...]] = (
         *BaseFusionEstimator._forgotten,
@@ -62,6 +66,7 @@ class _BaseInTense(BaseFusionEstimator):
         **BaseFusionEstimator._parameter_constraints,
         "p": [real_from(1)],
         "reg_lambda": [NON_NEGATIVE],
+        "interaction_weight": [NON_NEGATIVE, choice("auto")],
         "max_order": [POSITIVE_INT],
         "interactions": ["array-like", None],
         "tensor_dim": [POSITIVE_INT],
@@ -74,6 +79,7 @@ class _BaseInTense(BaseFusionEstimator):
         *,
         p: float,
         reg_lambda: float,
+        interaction_weight: float | str,
         max_order: int,
         interactions: Sequence[Sequence[str]] | None,
         tensor_dim: int,
@@ -84,6 +90,7 @@ class _BaseInTense(BaseFusionEstimator):
         super().__init__(**common)
         self.p = p
         self.reg_lambda = reg_lambda
+        self.interaction_weight = interaction_weight
         self.max_order = max_order
         self.interactions = interactions
         self.tensor_dim = tensor_dim
@@ -111,7 +118,7 @@ class _BaseInTense(BaseFusionEstimator):
         # With one modality there is nothing to fuse, about which `fit` warns; no error on top.
         if len(names) > 1 or self.max_order > 2:
             check_max_order(self.max_order, names)
-        n_terms = sum(comb(len(names), k) for k in range(1, self.max_order + 1))
+        n_terms = sum(math.comb(len(names), k) for k in range(1, self.max_order + 1))
         if n_terms > MAX_TERMS:
             raise ValueError(
                 f"{len(names)} modalities have {n_terms} terms up to order {self.max_order}, more "
@@ -168,7 +175,9 @@ class _BaseInTense(BaseFusionEstimator):
         advice = f"use tensor_dim <= {smaller}, " if smaller else "use "
         raise ValueError(f"{what}; {advice}a smaller max_order, or choose with interactions=.")
 
-    def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
+    def _net_config(
+        self, in_features: Mapping[str, int], n_outputs: int, n_rows: int
+    ) -> dict[str, Any]:
         names = sorted(in_features)  # whatever order they were named in
         terms = sorted(self.terms_, key=lambda t: (t.order, sorted(t.modalities)))
         return {
@@ -184,7 +193,15 @@ class _BaseInTense(BaseFusionEstimator):
             "normalization": self.normalization,
             "p": float(self.p),
             "reg_lambda": float(self.reg_lambda),
+            "interaction_weight": self._interaction_weight(n_rows),
         }
+
+    def _interaction_weight(self, n_rows: int) -> float:
+        """Return what interactions count while so many rows train."""
+        if self.interaction_weight == "auto":
+            # What chance puts into a weight falls with the root of the rows, too.
+            return max(1.0, (self._enough_rows / n_rows) ** 0.5)
+        return float(self.interaction_weight)
 
     @staticmethod
     def _build_net(config: Mapping[str, Any]) -> FusionNet:
@@ -219,26 +236,48 @@ class _BaseInTense(BaseFusionEstimator):
                 "normalization='iterbn' or input_scaling='standard'.",
                 ConvergenceWarning,
             )
-        final = features.leave(fitted)
-        net.set_fusion(final.weights.to(net.bias), final.bias.to(net.bias))
-        if not describe:
-            return
+        self._set_fusion(net, features.leave(fitted))
+        if describe:
+            self._describe_fusion(plan, features, rows, kept, refit, fitted)
+            self._chance = self._worth(plan)
+        if plan.validation is not None:  # after its worth was judged by these rows
+            contributions = _raw_predictions(net, plan.validation) - fitted.bias
+            factor = _best_factor(loss, plan.validation, contributions, fitted.bias)
+            unshrunk = replace(fitted, weights=fitted.weights * factor)
+            self._set_fusion(net, features.leave(unshrunk))
+
+    def _describe_fusion(
+        self,
+        plan: FitPlan,
+        features: BlockFeatures,
+        rows: Rows,
+        kept: NDArray[np.intp],
+        refit: Callable[..., FusionLayer],
+        fitted: FusionLayer,
+    ) -> None:
+        """Read relevances and their intervals off a fitted layer; `kept` are its training rows."""
+        net = plan.net
+        assert isinstance(net, InTenseNet)
         order = [list(net.terms).index(term) for term in self.terms_]
         shares = _present_shares(net, rows)
+        weight = rows.weight.unsqueeze(0)
         self._beta = self._relevances(features, fitted, weight, shares)[0][order]
         interval = np.full((len(order), 2), np.nan)
         if self.n_bootstrap:
             own = None if plan.groups[0] is None else plan.groups[0][kept]
-            scatter = self._bootstrap(features, rows, refit, fitted, shares, own, len(train), rng)
+            scatter = self._bootstrap(
+                features, rows, refit, fitted, shares, own, len(plan.train), plan.rng
+            )
             interval = scatter[order]
         self.relevance_interval_ = pd.DataFrame(
             interval,
             columns=["low", "high"],
             index=pd.Index([str(term) for term in self.terms_], name="term"),
         )
-        held_out = plan.validation is not None
-        watched, of_persons = plan.validation or train, plan.groups[1 if held_out else 0]
-        self._chance = self._worth(net, loss, train, watched, of_persons, held_out=held_out)
+
+    @staticmethod
+    def _set_fusion(net: InTenseNet, layer: FusionLayer) -> None:
+        net.set_fusion(layer.weights.to(net.bias), layer.bias.to(net.bias))
 
     def _relevances(
         self,
@@ -304,25 +343,17 @@ class _BaseInTense(BaseFusionEstimator):
             random_state=rng,
         )
 
-    def _worth(
-        self,
-        net: FusionNet,
-        loss: BaseLoss,
-        train: Rows,
-        watched: Rows,
-        groups: NDArray[Any] | None,
-        *,
-        held_out: bool,
-    ) -> str | None:
+    def _worth(self, plan: FitPlan) -> str | None:
         """Return why relevances mean nothing, or None."""
         if not self._beta.any():
             return (
                 "No term contributes anything, because none varies over the training rows: all "
                 "relevance scores are 0."
             )
-        values, bias = predict_network(net, watched.X, watched.present)
-        raw = torch.from_numpy(values.sum(axis=2) + bias[:, np.newaxis])[0]
-        constant = loss.intercept(train.y.numpy(), train.weight.numpy(), net.n_outputs)
+        held_out, loss, train = plan.validation is not None, plan.loss, plan.train
+        watched, groups = plan.validation or train, plan.groups[1 if held_out else 0]
+        raw = _raw_predictions(plan.net, watched)
+        constant = loss.intercept(train.y.numpy(), train.weight.numpy(), raw.shape[1])
         target = watched.y.double()
         own, chance = (
             loss.per_sample(prediction, target).numpy()
@@ -365,6 +396,31 @@ class _BaseInTense(BaseFusionEstimator):
         self._scores = scores
 
 
+def _raw_predictions(net: FusionNet, rows: Rows) -> torch.Tensor:
+    """Return `(n, C)` of a net of one member, in float64."""
+    values, constant = predict_network(net, rows.X, rows.present)
+    return torch.from_numpy(values.sum(axis=2) + constant[:, np.newaxis])[0]
+
+
+def _best_factor(
+    loss: BaseLoss, rows: Rows, contributions: torch.Tensor, bias: torch.Tensor
+) -> float:
+    """Return what to multiply contributions `(n, C)` with, at least 1, for the least mean loss.
+
+    The penalty shrinks what is known as well. One factor for all terms leaves their scores.
+    """
+    target = rows.y.double()
+    share = rows.weight.double() / rows.weight.double().sum()
+
+    def mean_loss(log_factor: float) -> float:
+        raw = bias + math.exp(log_factor) * contributions
+        return float(share @ loss.per_sample(raw, target))
+
+    bounds = (0.0, math.log(MAX_FACTOR))
+    best = minimize_scalar(mean_loss, bounds=bounds, method="bounded")
+    return math.exp(best.x) if best.fun < mean_loss(0.0) else 1.0
+
+
 def _present_shares(net: InTenseNet, rows: Rows) -> torch.Tensor:
     """Return the share of rows that have what each term reads, `(T,)`."""
     if rows.present is None:
@@ -391,6 +447,12 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
     reg_lambda : float, default=0.005
         Weight of the penalty on the fusion layer, `(sum over terms of norm ** q) ** (2 / q)` with
         `q = 2 p / (p + 1)`. `weight_decay` is that of everything else.
+    interaction_weight : float or "auto", default="auto"
+        How many times an interaction counts in the penalty while encoders are trained; 1 is the
+        paper's. "auto" is `400 / sqrt(n)` for n training rows, at least 1: with few rows, products
+        of features fit noise before anything else does. It is in one of the penalty's two factors
+        `(sum ...) ** (1 / q)`. The last fit, which scores are read off, counts all terms once. A
+        target of nothing but interactions is learned better with 1.
     max_order : int, default=2
         Interactions of up to so many modalities; 1 is MNL, which has none.
     interactions : list of tuple of str, default=None
@@ -434,8 +496,11 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
     authors' code has an affine batch normalization there, which puts the constant back that
     centering takes out). A product of which centering leaves less than a twentieth is not scaled
     up. All blocks start with equal norms. Decay of encoders and the penalty of the fusion layer are
-    two parameters. Inputs are standardized once, padding left out (E.2: a batch normalization of
-    padded inputs). `history_` is that of training, before the last fit.
+    two parameters. While encoders are trained, interactions count more in the penalty
+    (`interaction_weight`). Inputs are standardized once, padding left out (E.2: a batch
+    normalization of padded inputs). Where there are validation rows, all contributions are then
+    multiplied by the one factor, at least 1, that is best on these: it takes back what the penalty
+    shrinks, and leaves scores as they are. `history_` is that of training, before the last fit.
 
     A term's contribution is `<w_I, f_I(x)>`. An interaction has mean zero over the training rows,
     and contains nothing of its modalities alone as far as products can tell (Theorem 2); where
@@ -458,6 +523,8 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
     1.0
     """
 
+    _enough_rows = 160_000
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_BaseInTense._parameter_constraints,
         "class_weight": [dict, choice("balanced"), None],
@@ -468,6 +535,7 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
         *,
         p: float = 1.0,
         reg_lambda: float = 0.005,
+        interaction_weight: float | str = "auto",
         max_order: int = 2,
         interactions: Sequence[Sequence[str]] | None = None,
         tensor_dim: int = 8,
@@ -503,6 +571,7 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
         super().__init__(
             p=p,
             reg_lambda=reg_lambda,
+            interaction_weight=interaction_weight,
             max_order=max_order,
             interactions=interactions,
             tensor_dim=tensor_dim,
@@ -551,6 +620,12 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
     reg_lambda : float, default=0.02
         Weight of the penalty on the fusion layer, `(sum over terms of norm ** q) ** (2 / q)` with
         `q = 2 p / (p + 1)`. `weight_decay` is that of everything else.
+    interaction_weight : float or "auto", default="auto"
+        How many times an interaction counts in the penalty while encoders are trained; 1 is the
+        paper's. "auto" is `200 / sqrt(n)` for n training rows, at least 1: with few rows, products
+        of features fit noise before anything else does. It is in one of the penalty's two factors
+        `(sum ...) ** (1 / q)`. The last fit, which scores are read off, counts all terms once. A
+        target of nothing but interactions is learned better with 1.
     max_order : int, default=2
         Interactions of up to so many modalities; 1 is MNL, which has none.
     interactions : list of tuple of str, default=None
@@ -593,8 +668,11 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
     authors' code has an affine batch normalization there, which puts the constant back that
     centering takes out). A product of which centering leaves less than a twentieth is not scaled
     up. All blocks start with equal norms. Decay of encoders and the penalty of the fusion layer are
-    two parameters. Inputs are standardized once, padding left out (E.2: a batch normalization of
-    padded inputs). `history_` is that of training, before the last fit.
+    two parameters. While encoders are trained, interactions count more in the penalty
+    (`interaction_weight`). Inputs are standardized once, padding left out (E.2: a batch
+    normalization of padded inputs). Where there are validation rows, all contributions are then
+    multiplied by the one factor, at least 1, that is best on these: it takes back what the penalty
+    shrinks, and leaves scores as they are. `history_` is that of training, before the last fit.
 
     A term's contribution is `<w_I, f_I(x)>`. An interaction has mean zero over the training rows,
     and contains nothing of its modalities alone as far as products can tell (Theorem 2); where
@@ -615,6 +693,8 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
     (6, 2)
     """
 
+    _enough_rows = 40_000
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_BaseInTense._parameter_constraints,
         "loss": [choice("squared_error", "absolute_error")],
@@ -625,6 +705,7 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
         *,
         p: float = 1.0,
         reg_lambda: float = 0.02,
+        interaction_weight: float | str = "auto",
         max_order: int = 2,
         interactions: Sequence[Sequence[str]] | None = None,
         tensor_dim: int = 8,
@@ -660,6 +741,7 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
         super().__init__(
             p=p,
             reg_lambda=reg_lambda,
+            interaction_weight=interaction_weight,
             max_order=max_order,
             interactions=interactions,
             tensor_dim=tensor_dim,

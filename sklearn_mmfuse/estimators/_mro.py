@@ -61,7 +61,9 @@ class _BaseMRO(BaseFusionEstimator):
             return (Term(names),)
         return subset_terms(names, self.max_order)
 
-    def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
+    def _net_config(
+        self, in_features: Mapping[str, int], n_outputs: int, n_rows: int
+    ) -> dict[str, Any]:
         # Enumerated in sorted order: the net must not depend on the order of the modalities.
         names = sorted(in_features)
         order = max(term.order for term in self.terms_)

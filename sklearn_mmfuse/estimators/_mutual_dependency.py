@@ -85,9 +85,11 @@ class _BaseMutualDependency(BaseFusion):
                 f"{tuple(widths)}."
             )
 
-    def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
+    def _net_config(
+        self, in_features: Mapping[str, int], n_outputs: int, n_rows: int
+    ) -> dict[str, Any]:
         return {
-            **super()._net_config(in_features, n_outputs),
+            **super()._net_config(in_features, n_outputs, n_rows),
             "critic_hidden": tuple(int(width) for width in self.critic_hidden_layer_sizes),
             "critic_output": self.critic_output,
             "lipschitz": self.dependency == "wasserstein",

@@ -77,7 +77,9 @@ class _BaseRouting(BaseFusionEstimator):
             )
         return subset_terms(self.modality_names_, self.max_order)
 
-    def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
+    def _net_config(
+        self, in_features: Mapping[str, int], n_outputs: int, n_rows: int
+    ) -> dict[str, Any]:
         # Enumerated in sorted order: the net must not depend on the order of the modalities.
         order = max(term.order for term in self.terms_)
         return {
@@ -158,7 +160,7 @@ class RoutingClassifier(MultilabelClassifierMixin, _BaseRouting):
     n_routing : int, default=2
         Rounds in which terms are assigned to the concepts that they agree with, and concepts are
         made anew of their terms (Procedure 1); 1 is the paper's Routing*.
-    temperature : float, default=4.0
+    temperature : float, default=16.0
         What similarities are divided by, beside sqrt(`concept_dim`). The lower, the more a term
         goes to one concept alone, and the less is left of what it says against the others; the
         higher, the closer to `routing=False`. 1 is the authors' code.
@@ -234,7 +236,7 @@ class RoutingClassifier(MultilabelClassifierMixin, _BaseRouting):
         self,
         *,
         n_routing: int = 2,
-        temperature: float = 4.0,
+        temperature: float = 16.0,
         concept_dim: int = 64,
         feature_dim: int = 64,
         routing: bool = True,
@@ -244,7 +246,7 @@ class RoutingClassifier(MultilabelClassifierMixin, _BaseRouting):
         encoder: Any = "auto",
         hidden_layer_sizes: tuple[int, ...] = (64,),
         activation: str = "relu",
-        dropout: float = 0.1,
+        dropout: float = 0.3,
         input_scaling: str | None = "clip",
         numerical_embedding: str | None = "plr",
         learning_rate: float = 3e-3,
@@ -326,7 +328,7 @@ class RoutingRegressor(FusionRegressorMixin, _BaseRouting):
     n_routing : int, default=2
         Rounds in which terms are assigned to the concepts that they agree with, and concepts are
         made anew of their terms (Procedure 1); 1 is the paper's Routing*.
-    temperature : float, default=4.0
+    temperature : float, default=16.0
         What similarities are divided by, beside sqrt(`concept_dim`). The lower, the more a term
         goes to one concept alone, and the less is left of what it says against the others; the
         higher, the closer to `routing=False`. 1 is the authors' code.
@@ -398,7 +400,7 @@ class RoutingRegressor(FusionRegressorMixin, _BaseRouting):
         *,
         n_concepts: int = 4,
         n_routing: int = 2,
-        temperature: float = 4.0,
+        temperature: float = 16.0,
         concept_dim: int = 64,
         feature_dim: int = 64,
         routing: bool = True,
@@ -408,7 +410,7 @@ class RoutingRegressor(FusionRegressorMixin, _BaseRouting):
         encoder: Any = "auto",
         hidden_layer_sizes: tuple[int, ...] = (64,),
         activation: str = "relu",
-        dropout: float = 0.1,
+        dropout: float = 0.3,
         input_scaling: str | None = "clip",
         numerical_embedding: str | None = "plr",
         learning_rate: float = 3e-3,

@@ -80,7 +80,9 @@ class _BaseSMURF(BaseFusionEstimator):
             )
         return smurf_terms(names, self.max_order)
 
-    def _net_config(self, in_features: Mapping[str, int], n_outputs: int) -> dict[str, Any]:
+    def _net_config(
+        self, in_features: Mapping[str, int], n_outputs: int, n_rows: int
+    ) -> dict[str, Any]:
         return {
             "dtype": self.dtype,
             "in_features": dict(in_features),

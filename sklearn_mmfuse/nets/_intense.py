@@ -101,7 +101,7 @@ class InTenseNet(FusionNet):
     normalization : {"iterbn", "vbn", None}
         Center products so that they hold nothing of fewer modalities; by their mean alone; or
         normalize nothing.
-    p, reg_lambda : float
+    p, reg_lambda, interaction_weight : float
         Of the penalty, :meth:`regularizer`.
     in_features, terms, n_outputs, n_members, input_scaling, encoders
         As in :class:`FusionNet`; modalities whose encoder is "identity" have no perceptron.
@@ -134,6 +134,7 @@ class InTenseNet(FusionNet):
         normalization: str | None,
         p: float,
         reg_lambda: float,
+        interaction_weight: float = 1.0,
         encoders: Mapping[str, EncoderSpec] | None = None,
     ) -> None:
         super().__init__(
@@ -147,6 +148,7 @@ class InTenseNet(FusionNet):
         self.tensor_dim, self.normalization = tensor_dim, normalization
         self.p: float | Tensor = p
         self.reg_lambda: float | Tensor = reg_lambda
+        self.interaction_weight: float | Tensor = interaction_weight
         self.names = tuple(in_features)
         plain = [
             name
@@ -244,14 +246,28 @@ class InTenseNet(FusionNet):
                 live /= live.flatten(1).norm(dim=1).view(-1, 1, 1) * len(self.terms)
 
     def regularizer(self) -> Tensor | None:
-        """Return `reg_lambda * (sum over blocks of norm^q)^(2 / q)` (eq. 25), `(E,)`."""
+        """Return `reg_lambda` times a product of two norms of the norms of the blocks, `(E,)`.
+
+        `(sum over blocks of norm^q)^(1 / q)`, and the same with the norms of interactions times
+        `interaction_weight`; with 1, this is eq. 25.
+
+        NOTE[DIFF] The paper has no weights. Were they in both factors, a target of nothing but
+        interactions would be shrunk by their square.
+        """
         if isinstance(self.reg_lambda, float) and self.reg_lambda == 0:
             return None
-        norms = torch.cat(
-            [(weight.square().sum(dim=(2, 3)) + NORM_EPS).sqrt() for weight in self.fusion], dim=1
+        norms = [(weight.square().sum(dim=(2, 3)) + NORM_EPS).sqrt() for weight in self.fusion]
+        counts = torch.as_tensor(self.interaction_weight).to(self.bias).reshape(-1, 1)
+        weighted = [
+            norm if group[0].order == 1 else norm * counts
+            for group, norm in zip(self.orders, norms, strict=True)
+        ]
+        q = torch.as_tensor(self.q).to(self.bias)
+        plain, counted = (
+            torch.cat(blocks, dim=1).pow(q.unsqueeze(-1)).sum(dim=1).pow(1 / q)
+            for blocks in (norms, weighted)
         )
-        q = torch.as_tensor(self.q).to(norms)
-        penalty: Tensor = norms.pow(q.unsqueeze(-1)).sum(dim=1).pow(2 / q)
+        penalty: Tensor = plain * counted
         return self.reg_lambda * penalty
 
     @property
@@ -262,7 +278,7 @@ class InTenseNet(FusionNet):
     @property
     def member_options(self) -> tuple[str, ...]:
         """Attributes that may differ between members: a number, or a tensor `(E,)`."""
-        return ("p", "reg_lambda")
+        return ("p", "reg_lambda", "interaction_weight")
 
     # Forward -------------------------------------------------------------------------------------
 

@@ -11,13 +11,16 @@ import torch
 from sklearn.base import clone
 from sklearn.callback import FitCallback
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback
 
 from sklearn_mmfuse import InTenseClassifier, InTenseRegressor, MultimodalData
 from sklearn_mmfuse._training import Rows
 from sklearn_mmfuse.datasets import make_additive, make_bimodal, make_trimodal
+from sklearn_mmfuse.estimators import _intense
 from sklearn_mmfuse.inspection import RelevanceDisplay, modality_effects
+from sklearn_mmfuse.losses import SquaredError
 from tests.estimators._data import make_blocks, make_groups, make_target
 
 QUICK = {"max_epochs": 30, "random_state": 0, "hidden_layer_sizes": (16,), "n_bootstrap": 20}
@@ -232,7 +235,8 @@ def test_in_searches_and_cross_validation():
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
 def test_losses(loss):
     toy = make_bimodal(1500, random_state=0)
-    model = InTenseRegressor(loss=loss, random_state=0, n_bootstrap=0)
+    # A thousand rows without noise, of nothing but interactions: what "auto" holds against.
+    model = InTenseRegressor(loss=loss, interaction_weight=1.0, random_state=0, n_bootstrap=0)
     assert (
         model.fit(toy.data[:1000], toy.target[:1000]).score(toy.data[1000:], toy.target[1000:])
         > 0.95
@@ -469,3 +473,55 @@ def test_interactions_may_be_an_array_and_a_huge_tensor_is_refused_at_once():
     with pytest.raises(ValueError, match="use tensor_dim <= 64"):
         fit(tensor_dim=10**9)
     fit(batch_size=1, normalization=None, max_epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("regression", [20, 5, 1, 1]), ("binary", [40, 10, 2, 1])]
+)
+def test_interactions_count_more_in_training_where_rows_are_few(kind, expected):
+    model, rows = KINDS[kind](), (100, 1600, 40_000, 400_000)
+    assert [model._interaction_weight(n) for n in rows] == expected
+    assert KINDS[kind](interaction_weight=2)._interaction_weight(100) == 2.0
+
+
+def test_with_few_noisy_rows_interactions_that_are_not_there_spoil_nothing():
+    toy = make_additive(1300, n_features=4, noise=2.0, random_state=0)
+    train, test = np.arange(300), np.arange(300, 1300)
+    common = {"n_bootstrap": 0, "random_state": 0}
+    scores = {
+        weight: InTenseRegressor(interaction_weight=weight, **common)
+        .fit(toy.data[train], toy.target[train])
+        .score(toy.data[test], toy.target[test])
+        for weight in (1.0, "auto")
+    }
+    alone = InTenseRegressor(max_order=1, **common).fit(toy.data[train], toy.target[train])
+    best = alone.score(toy.data[test], toy.target[test])
+    assert scores["auto"] > scores[1.0] + 0.1
+    assert scores["auto"] > best - 0.02
+
+
+def test_one_factor_takes_back_what_the_penalty_shrinks_and_leaves_scores(monkeypatch):
+    toy = make_bimodal(1600, noise=0.5, random_state=0)
+    y = (toy.target > 0).astype(int)
+    train, test = np.arange(700), np.arange(700, 1600)
+    params = {"random_state": 0, "n_bootstrap": 0, "max_epochs": 40}
+    model = InTenseClassifier(**params).fit(toy.data[train], y[train])
+    monkeypatch.setattr(_intense, "_best_factor", lambda *_: 1.0)
+    shrunk = InTenseClassifier(**params).fit(toy.data[train], y[train])
+    np.testing.assert_allclose(model.relevance_scores_, shrunk.relevance_scores_)
+    own, theirs = model.decompose(toy.data[test]), shrunk.decompose(toy.data[test])
+    there = np.abs(theirs.values) > 1e-2
+    factors = own.values[there] / theirs.values[there]
+    assert factors.std() < 1e-3 * factors.mean()
+    assert factors.mean() > 1.2
+    losses = [log_loss(y[test], m.predict_proba(toy.data[test])) for m in (model, shrunk)]
+    assert losses[0] < losses[1]
+
+
+def test_the_factor_is_that_of_the_least_loss_on_rows_held_out():
+    rows = Rows(blocks={}, y=torch.tensor([2.0, -4.0, 6.0]), weight=torch.ones(3))
+    contributions = np.array([1.0, -2.0, 3.0])
+    for times, expected in ((1.0, 2.0), (4.0, 1.0)):  # what would have to shrink stays
+        shrunk = torch.from_numpy(times * contributions[:, np.newaxis])
+        factor = _intense._best_factor(SquaredError(), rows, shrunk, torch.zeros(1))
+        assert factor == pytest.approx(expected, rel=1e-3)

@@ -31,6 +31,7 @@ def make_net(
         normalization=normalization,
         p=params.get("p", 1.0),
         reg_lambda=params.get("reg_lambda", 0.1),
+        interaction_weight=params.get("interaction_weight", 1.0),
     )
     net.reset_parameters([torch.Generator().manual_seed(e) for e in range(members)])
     return net.double()
@@ -157,6 +158,13 @@ def test_the_regularizer_is_equation_25(p):
     expected = 0.3 * sum(norm**q for norm in norms) ** (2 / q)
     assert float(net.regularizer()) == pytest.approx(expected)
     assert make_net(reg_lambda=0.0).regularizer() is None
+    weighted = make_net(p=p, reg_lambda=0.3, interaction_weight=5.0)
+    counts = [1 if term.order == 1 else 5 for term in weighted.terms]
+    plain = sum(norm**q for norm in norms) ** (1 / q)
+    expected = (
+        0.3 * plain * sum((c * n) ** q for c, n in zip(counts, norms, strict=True)) ** (1 / q)
+    )
+    assert float(weighted.regularizer()) == pytest.approx(expected)
 
 
 @torch.no_grad()
