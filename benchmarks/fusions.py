@@ -4,7 +4,7 @@
 and seconds of a fit, three seeds. Neither modality alone nor means over time say anything. Then,
 for what falls short, more rows.
 
-    python benchmarks/fusions.py [--seeds 3]
+    python -m benchmarks.fusions [--seeds 3]
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from settings import earlier
 
+from benchmarks.settings import earlier
 from sklearn_mmfuse import FusionClassifier
 from sklearn_mmfuse.datasets import make_synchronous
 

@@ -9,7 +9,7 @@ included.
 1. Redundant modalities: three noisy views of the same five factors, 400 training rows.
 2. Instagram intent: the five folds of the MRO paper, each with two seeds.
 
-    python benchmarks/mutual_dependency.py [--data-home FOLDER] [--parts 1 2]
+    python -m benchmarks.mutual_dependency [--data-home FOLDER] [--parts 1 2]
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import mannwhitneyu, wilcoxon
-from settings import earlier
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import PredefinedSplit
 
+from benchmarks.settings import earlier
 from sklearn_mmfuse import FusionClassifier, MultimodalData, MutualDependencyClassifier
 from sklearn_mmfuse.datasets import fetch_instagram_intent, paper_folds
 

@@ -4,7 +4,7 @@
 and average. It is timed on slabs of N^2 combinations, interleaved with ours, and multiplied by N;
 its numbers are compared in full where N is small, and on some rows where it is not.
 
-    python benchmarks/purification.py
+    python -m benchmarks.purification
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from settings import earlier
 
+from benchmarks.settings import earlier
 from sklearn_mmfuse import MRORegressor, MultimodalData
 from sklearn_mmfuse.inspection import modality_effects
 

@@ -9,7 +9,7 @@
 4. What term contributions hold of other modalities: separation error, before and after
    `purify=True`, on y = x_A + x_T + x_V and on the sum of pairs.
 
-    python benchmarks/routing.py [--data-home FOLDER] [--seeds 5] [--parts 1 2 3 4]
+    python -m benchmarks.routing [--data-home FOLDER] [--seeds 5] [--parts 1 2 3 4]
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from settings import earlier
 from sklearn.datasets import make_multilabel_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
@@ -30,6 +29,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.settings import earlier
 from sklearn_mmfuse import MultimodalData, RoutingClassifier, RoutingRegressor
 from sklearn_mmfuse.datasets import (
     fetch_instagram_intent,

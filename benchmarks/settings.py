@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn_mmfuse import (
+    InTenseClassifier,
+    InTenseRegressor,
+    RoutingClassifier,
+    RoutingRegressor,
+)
+
 __all__ = ["BEFORE", "earlier"]
 
 BEFORE: dict[str, Any] = {
@@ -15,8 +22,14 @@ BEFORE: dict[str, Any] = {
     "max_epochs": 200,
     "input_scaling": "standard",
 }
+OWN: dict[type, dict[str, Any]] = {
+    InTenseClassifier: {"interaction_weight": 1.0},
+    InTenseRegressor: {"interaction_weight": 1.0},
+    RoutingClassifier: {"temperature": 4.0},
+    RoutingRegressor: {"temperature": 4.0},
+}
 
 
 def earlier(estimator: type, **params: Any) -> Any:
     """Return an estimator whose defaults are the earlier ones."""
-    return estimator(**{**BEFORE, **params})
+    return estimator(**{**BEFORE, **OWN.get(estimator, {}), **params})

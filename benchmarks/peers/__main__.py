@@ -19,8 +19,9 @@ from joblib import Parallel, delayed
 from benchmarks.peers.arms import OURS, PEERS, Make, ours
 from benchmarks.peers.scores import run_fold
 from benchmarks.peers.sets import CONFIRMATION, DEVELOPMENT, N_FOLDS, Problem
-from benchmarks.peers.store import Results, load, mean_over, ranks, save, summarize
+from benchmarks.peers.summary import Results, mean_over, ranks, summarize
 from benchmarks.speed.report import table
+from benchmarks.store import load, save
 
 OURS_ARMS: dict[str, Make] = {
     **{method: partial(ours, method, {}) for method in OURS},
@@ -53,7 +54,7 @@ def run(problem: Problem, arm: str, seeds: int, jobs: int) -> dict[str, float]:
 
 def report(results: Results, sets: list[str]) -> None:
     """Print scores, then means; ours are ranked one at a time among the peers."""
-    arms = [arm for arm in ARMS if arm in results]
+    arms = [arm for arm in ARMS if set(sets) & set(results.get(arm, {}))]
     peers = [arm for arm in arms if arm in PEERS]
     best = {n: max(results[a][n]["score"] for a in arms if n in results[a]) for n in sets}
     scores = [["", *sets]]

@@ -17,9 +17,10 @@ from benchmarks.peers.__main__ import problems
 from benchmarks.peers.arms import ours
 from benchmarks.peers.scores import run_fold
 from benchmarks.peers.sets import N_FOLDS
-from benchmarks.peers.store import load, mean_over, save, summarize
+from benchmarks.peers.summary import mean_over, summarize
 from benchmarks.settings import BEFORE
 from benchmarks.speed.report import table
+from benchmarks.store import load, save
 
 FILE = "ablation.json"
 SETTINGS: dict[str, dict[str, Any]] = {

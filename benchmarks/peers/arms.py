@@ -87,11 +87,11 @@ def stacking(problem: Problem, seed: int) -> Any:
     return pick(problem, StackingClassifier, StackingRegressor)(parts)
 
 
-def ebm(problem: Problem, seed: int) -> Any:
+def ebm(problem: Problem, seed: int, **params: Any) -> Any:
     from interpret.glassbox import ExplainableBoostingClassifier, ExplainableBoostingRegressor
 
     kind = pick(problem, ExplainableBoostingClassifier, ExplainableBoostingRegressor)
-    return kind(random_state=seed, n_jobs=1)
+    return kind(random_state=seed, n_jobs=1, **params)
 
 
 def pytabkit(name: str, problem: Problem, seed: int) -> Any:
@@ -109,6 +109,7 @@ PEERS: dict[str, Make] = {
     "MLP": mlp,
     "stacking": stacking,
     "EBM": ebm,
+    "EBM, additive": partial(ebm, interactions=0),
     "RealMLP": partial(pytabkit, "RealMLP_TD"),
     "TabM": partial(pytabkit, "TabM_D"),
 }

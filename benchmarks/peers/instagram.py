@@ -20,8 +20,9 @@ from sklearn.model_selection import PredefinedSplit
 
 from benchmarks.peers.arms import OURS
 from benchmarks.peers.scores import score
-from benchmarks.peers.store import load, save, summarize
+from benchmarks.peers.summary import summarize
 from benchmarks.speed.report import table
+from benchmarks.store import load, save
 from sklearn_mmfuse.datasets import fetch_instagram_intent, paper_folds
 from sklearn_mmfuse.model_selection import MultimodalSearchCV
 
@@ -31,8 +32,12 @@ WIDTHS = {"hidden_layer_sizes": [(64,), (128,)]}
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "MRO": COMMON | WIDTHS,
     "SMURF": COMMON | WIDTHS | {"reg_lambda": [0.1, 0.5]},
-    "InTense": COMMON | {"reg_lambda": [0.005, 0.02, 0.08], "max_order": [1, 2]},
-    "Routing": COMMON | {"temperature": [4.0, 16.0], "n_routing": [1, 2]},
+    "InTense": {
+        "dropout": [0.1, 0.5],
+        "hidden_layer_sizes": [(64,), (128,), (512,)],
+        "reg_lambda": [0.002, 0.005],
+    },
+    "Routing": {**COMMON, "dropout": [0.1, 0.3, 0.5], "temperature": [4.0, 16.0]},
 }
 N_MEMBERS = 4
 

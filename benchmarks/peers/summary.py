@@ -1,24 +1,10 @@
-"""Results on disk: what was run before stays, so that one arm can be run again alone."""
+"""What is told of results over folds and sets: means, ranks."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 
-RESULTS = Path(__file__).parents[1] / "results"
-
 Results = dict[str, dict[str, dict[str, float]]]  # arm, set, what
-
-
-def load(name: str) -> Results:
-    path = RESULTS / name
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def save(name: str, results: Results) -> None:
-    (RESULTS / name).write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
 def summarize(folds: list[dict[str, float]]) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""What the five papers report, run again, and a verdict per row."""

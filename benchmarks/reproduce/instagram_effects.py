@@ -1,0 +1,204 @@
+"""Instagram: separation error beside Table 6, and what interactions change by semiotic mode.
+
+Table 6 of the MRO paper: models trained without early stopping, mean |UC(y_bi)| on the test folds,
+bootstrapped. It divides by "the standard deviation of the ground truth", which logits of seven
+classes do not have; the error is shown in standard deviations of the logits, and of the one-hot
+target.
+
+Under "AdamW" (our default) and under "Adam" with L2 in the gradient (the authors' optimizer): where
+an order has nothing left to learn, Adam's L2 shrinks its net to nothing, AdamW's decay hardly.
+
+Section 7: the change of the class probabilities when y_bi is removed, sum_k |p_k - p_uni,k|, on
+the test folds, by semiotic mode, with a one-way ANOVA; before and after purification.
+
+Table 7 has the same error of MRO without its stop-gradient.
+
+    python -m benchmarks.reproduce mro-table-6 [--data-home FOLDER] [--only Adam/mro ...]
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import torch
+from scipy.stats import f_oneway, ttest_ind
+
+from benchmarks.reproduce.rows import Row, claim
+from benchmarks.settings import earlier
+from benchmarks.store import load, merge
+from sklearn_mmfuse import Decomposition, MROClassifier
+from sklearn_mmfuse._intervals import bootstrap_interval
+from sklearn_mmfuse.datasets import fetch_instagram_intent, paper_folds
+from sklearn_mmfuse.inspection import separation_error
+
+FILE = "instagram_effects.json"
+PAPER = {
+    "joint": "[0.12, 0.13]",
+    "smro": "[0.00, 0.01]",
+    "mro": "[0.02, 0.02]",
+    "mro, no stop-gradient": "[0.04, 0.04]",
+}
+MODES = {
+    "joint": {"optimization": "joint"},
+    "smro": {"optimization": "smro"},
+    "mro": {"optimization": "mro"},
+    "mro, no stop-gradient": {"optimization": "mro", "stop_gradient": False},
+}
+# As in the authors' code: no dropout, inputs clipped at three standard deviations.
+MODEL = {
+    "fusion": "concat",
+    "hidden_layer_sizes": (128,),
+    "input_scaling": "clip",
+    "early_stopping": False,
+    "max_epochs": 600,
+    "random_state": 0,
+}
+OPTIMIZERS = {
+    "AdamW": {"weight_decay": 1e-2},
+    "Adam": {"net_params": {"optimizer": torch.optim.Adam, "optimizer__weight_decay": 1e-3}},
+}
+
+
+def interval(per_sample):
+    return bootstrap_interval(
+        lambda weights: weights @ per_sample,
+        len(per_sample),
+        n_bootstrap=1000,
+        confidence=0.95,
+        random_state=0,
+    )
+
+
+def by_mode(change, modes, names):
+    groups = [change[modes == code] for code in range(len(names))]
+    f, p = f_oneway(*groups)
+    print(f"    F(2, {len(change) - 3}) = {f:.2f}, p = {p:.3g}; means", end="")
+    means = {name: float(group.mean()) for name, group in zip(names, groups, strict=True)}
+    print("".join(f" {name} {mean:.3f}" for name, mean in means.items()))
+    t = {
+        f"{names[i]} - {names[j]}": [float(x) for x in ttest_ind(groups[i], groups[j])]
+        for i in range(3)
+        for j in range(i)
+    }
+    return {"F": float(f), "p": float(p), "means": means, "t": t}
+
+
+def five_folds(posts, mode, label, params):
+    """Fit the five folds; print and return what their test folds show."""
+    target, modes = np.asarray(posts.target), np.asarray(posts.semiotic)
+    one_hot = float(np.mean([np.std(target == code) for code in np.unique(target)]))
+    in_logits, in_target, plain, pure, tests, hits = [], [], [], [], [], 0
+    for train, validation, test in paper_folds(posts.fold):
+        rows = np.concatenate([train, validation])
+        model = earlier(MROClassifier, **params).fit(posts.data[rows], target[rows])
+        X = posts.data[test]
+        in_logits.append(separation_error(model, X, scale="prediction").per_sample)
+        in_target.append(separation_error(model, X, scale=one_hot).per_sample)
+        plain.append(model.decompose(X))
+        pure.append(model.decompose(X, purify=True, background=posts.data[rows]))
+        hits += int((model.predict(X) == target[test]).sum())
+        tests.append(test)
+    errors, other = np.concatenate(in_logits), np.concatenate(in_target).mean()
+    low, high = interval(errors)
+    print(
+        f"{label} separation error [{low:.2f}, {high:.2f}] s.d. of the logits, {other:.2f} of the "
+        f"one-hot target; paper {PAPER[mode]}; accuracy {hits / len(target):.3f}",
+        flush=True,
+    )
+    found = {"separation": [errors.mean(), low, high], "one_hot": other, "hits": hits}
+    semiotic = modes[np.concatenate(tests)]
+    for name, parts in (("as trained", plain), ("purified", pure)):
+        change = Decomposition.concat(parts).change_without()
+        print(f"  {name}: mean change of probability {change.mean():.3f}")
+        found[name] = by_mode(change, semiotic, posts.semiotic_names)
+    return found
+
+
+def run(options):
+    torch.set_num_threads(1)
+    posts = fetch_instagram_intent(data_home=options.data_home, download_if_missing=False)
+    for optimizer, mode in product(OPTIMIZERS, MODES):
+        key = f"{optimizer}/{mode}"
+        if not options.only or key in options.only:
+            params = MODEL | OPTIMIZERS[optimizer] | MODES[mode]
+            merge(FILE, {key: five_folds(posts, mode, key, params)})
+
+
+NAMES = {
+    "joint": "Joint",
+    "smro": "sMRO",
+    "mro": "MRO",
+    "mro, no stop-gradient": "MRO without stop-gradient",
+}
+
+
+SHOWN = {"Adam": "Adam with L2", "AdamW": "AdamW"}
+UNIT = "separation error, s.d. of the logits"
+
+
+def _separation(optimizer, mode):
+    """Return an error, and how it is shown, also in the unit of the one-hot target."""
+    told = load(FILE)[f"{optimizer}/{mode}"]
+    error, low, high = told["separation"]
+    return error, f"[{low:.2f}, {high:.2f}]; {told['one_hot']:.2f} s.d. of the one-hot target"
+
+
+def rows_6():
+    """Return Table 6, whose unit is not said for classes: what counts is the distance to Joint."""
+    found = []
+    for optimizer, name in SHOWN.items():
+        joint, shown = _separation(optimizer, "joint")
+        found.append(Row(f"{UNIT}, {name}, Joint", PAPER["joint"], shown, "reference"))
+        for mode in ("smro", "mro"):
+            error, shown = _separation(optimizer, mode)
+            found.append(
+                claim(
+                    f"{UNIT}, {name}, {NAMES[mode]}",
+                    f"{PAPER[mode]}: at most a fifth of Joint",
+                    shown,
+                    holds=error <= joint / 5,
+                    because="decoupled decay does not take an interaction back that has nothing "
+                    "left to learn; L2 in the gradient does (its strength was chosen on the first "
+                    "fold)",
+                )
+            )
+    return found
+
+
+def rows_7():
+    found = []
+    for optimizer, name in SHOWN.items():
+        error, shown = _separation(optimizer, "mro, no stop-gradient")
+        with_it, theirs = _separation(optimizer, "mro")
+        found.append(
+            claim(
+                f"{UNIT}, {name}, MRO without stop-gradient",
+                f"{PAPER['mro, no stop-gradient']}, more than with ({PAPER['mro']})",
+                f"{shown}; with: {theirs}",
+                holds=error > with_it,
+                because="y_bi is next to nothing here: without it probabilities change by 0.001; "
+                "why L2 takes it back further where gradients flow was not found out",
+            )
+        )
+    return found
+
+
+def rows_section_7():
+    """Return the analysis of variance of section 7."""
+    found = []
+    for optimizer, name in SHOWN.items():
+        told = load(FILE)[f"{optimizer}/mro"]["as trained"]
+        order = sorted(told["means"], key=told["means"].get, reverse=True)
+        means = ", ".join(f"{mode} {told['means'][mode]:.3f}" for mode in order)
+        found.append(
+            claim(
+                f"change of probabilities without y_bi, by semiotic mode, {name}",
+                "F = 5.06, p = 0.006; amplifying 0.317, parallel 0.272, divergent 0.256",
+                f"F = {told['F']:.2f}, p = {told['p']:.2f}; {means}",
+                holds=told["p"] < 0.05,
+                because="not reproduced with either optimizer, and why was not found out; Joint "
+                "shows it, whose y_bi holds unimodal parts, and no longer when purified",
+            )
+        )
+    return found
