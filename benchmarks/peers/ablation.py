@@ -13,8 +13,8 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from benchmarks.peers.__main__ import problems
 from benchmarks.peers.arms import ours
+from benchmarks.peers.compare import problems
 from benchmarks.peers.scores import run_fold
 from benchmarks.peers.sets import N_FOLDS
 from benchmarks.peers.summary import mean_over, summarize

@@ -21,8 +21,8 @@ from joblib import Parallel, delayed
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
-from benchmarks.peers.__main__ import ARMS, problems
 from benchmarks.peers.arms import OURS, inputs, ours
+from benchmarks.peers.compare import ARMS, problems
 from benchmarks.peers.scores import calibration_error
 from benchmarks.peers.sets import N_FOLDS, Problem
 from benchmarks.speed.report import table

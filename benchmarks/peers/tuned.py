@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,11 @@ from sklearn.model_selection import (
     StratifiedShuffleSplit,
 )
 
-from benchmarks.peers.__main__ import ARMS, problems, report
 from benchmarks.peers.arms import OURS, inputs, pick
+from benchmarks.peers.compare import ARMS, problems, run_all
 from benchmarks.peers.scores import score
 from benchmarks.peers.sets import N_FOLDS, Problem
 from benchmarks.peers.summary import summarize
-from benchmarks.store import load, save
 from sklearn_mmfuse.model_selection import MultimodalSearchCV
 
 FILE = "peers_tuned.json"
@@ -125,6 +125,13 @@ def run_fold(problem: Problem, arm: str, fold: int, seed: int) -> dict[str, floa
     return {**told, "seconds": seconds}
 
 
+def run(problem: Problem, arm: str, jobs: int) -> dict[str, float]:
+    folds = Parallel(n_jobs=jobs)(
+        delayed(run_fold)(problem, arm, fold, 0) for fold in range(N_FOLDS)
+    )
+    return summarize(folds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-home", default=None)
@@ -133,23 +140,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=None)
     args = parser.parse_args()
     found = problems(args.data_home, args.sets, confirm=False)
-    for arm in args.arms:
-        for problem in found:
-            try:
-                folds = Parallel(n_jobs=args.jobs)(
-                    delayed(run_fold)(problem, arm, fold, 0) for fold in range(N_FOLDS)
-                )
-            except ImportError as error:
-                print(f"{arm}: left out, {error}")
-                break
-            told = summarize(folds)
-            results = load(FILE)
-            results.setdefault(arm, {})[problem.name] = told
-            save(FILE, results)
-            print(
-                f"{arm}, {problem.name}: {told['score']:.4f}, {told['seconds']:.2f} s", flush=True
-            )
-    report(load(FILE), [problem.name for problem in found])
+    run_all(args.arms, found, partial(run, jobs=args.jobs), FILE)
 
 
 if __name__ == "__main__":
