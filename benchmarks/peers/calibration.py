@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import warnings
 from functools import partial
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,7 +22,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from benchmarks.peers.arms import OURS, inputs, ours
 from benchmarks.peers.compare import ARMS, problems
-from benchmarks.peers.scores import calibration_error
+from benchmarks.peers.scores import calibration_error, fit
 from benchmarks.peers.sets import N_FOLDS, Problem
 from benchmarks.speed.report import table
 from benchmarks.store import RESULTS, merge
@@ -43,9 +42,7 @@ def predict_fold(problem: Problem, name: str, fold: int) -> tuple[np.ndarray, np
     train, test = list(problem.splits(0))[fold]
     is_ours = name.split(",")[0] in OURS
     X = inputs(problem, as_modalities=is_ours)
-    grouped = is_ours and problem.groups is not None
-    more: dict[str, Any] = {"groups": problem.groups[train]} if grouped else {}
-    model = MODELS[name](problem, 0).fit(X[train], problem.y[train], **more)
+    model = fit(MODELS[name](problem, 0), problem, X, train, ours=is_ours)
     return test, model.predict_proba(X[test])
 
 

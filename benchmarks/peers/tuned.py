@@ -32,7 +32,7 @@ from sklearn.model_selection import (
 
 from benchmarks.peers.arms import OURS, inputs, pick
 from benchmarks.peers.compare import ARMS, problems, run_all
-from benchmarks.peers.scores import score
+from benchmarks.peers.scores import fit, score
 from benchmarks.peers.sets import N_FOLDS, Problem
 from benchmarks.peers.summary import summarize
 from sklearn_mmfuse.model_selection import MultimodalSearchCV
@@ -118,8 +118,7 @@ def run_fold(problem: Problem, arm: str, fold: int, seed: int) -> dict[str, floa
     X = inputs(problem, as_modalities=arm in OURS)
     start = time.perf_counter()
     model = choose(arm, problem, X, train, seed)
-    grouped = arm in OURS and problem.groups is not None
-    model.fit(X[train], problem.y[train], **({"groups": problem.groups[train]} if grouped else {}))
+    fit(model, problem, X, train, ours=arm in OURS)
     seconds = time.perf_counter() - start
     told = score(model, X[test], problem.y[test], is_classification=problem.is_classification)
     return {**told, "seconds": seconds}

@@ -11,12 +11,11 @@ paper beside ours, and a verdict. `--only` names entries of a run (see its modul
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
 from benchmarks.reproduce.rows import NOT_RUN, Row
 from benchmarks.reproduce.tables import MORE, PAPERS, TABLES
-from benchmarks.store import RESULTS
+from benchmarks.store import RESULTS, save
 
 HEADER = "| what | paper | ours | verdict | |\n| --- | --- | --- | --- | --- |"
 
@@ -42,8 +41,7 @@ def write() -> str:
                 lines.append("")
     text = "\n".join(lines)
     (RESULTS / "reproduce.md").write_text(text)
-    told = {name: [asdict(row) for row in rows] for name, rows in found.items()}
-    (RESULTS / "reproduce.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    save("reproduce.json", {name: [asdict(row) for row in rows] for name, rows in found.items()})
     return text
 
 

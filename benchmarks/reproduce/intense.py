@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import partial
 
 import numpy as np
-import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from benchmarks.reproduce import seeds
 from benchmarks.reproduce.rows import Row, claim
 from benchmarks.settings import earlier
-from benchmarks.store import RESULTS, load, merge
+from benchmarks.store import RESULTS, load
 from sklearn_mmfuse import InTenseClassifier, InTenseRegressor, RoutingClassifier
 from sklearn_mmfuse.datasets import (
     make_additive,
@@ -41,18 +42,7 @@ N_TRAIN, N_TEST = 10_000, 2_000
 GENES = {"encoder": "conv1d", "max_epochs": 60, "n_iter_no_change": 6}
 PAPER_FIGURE_3 = "M7 > M4 > M2 > others, about 0"
 FILE = "intense.json"
-
-
-def report(key, values, paper=""):
-    values = np.asarray(values, dtype=float)
-    merge(FILE, {key: {"mean": values.mean(), "sd": values.std(), "values": values.tolist()}})
-    each = " ".join(f"{value:.3f}" for value in values)
-    print(f"  {key:<44}{values.mean():.3f} ({values.std():.3f})  [{each}]  {paper}", flush=True)
-
-
-def prepare(options):
-    torch.set_num_threads(1)
-    return options.seeds or 5
+report = partial(seeds.report, FILE)
 
 
 def halves(genes):
@@ -78,7 +68,7 @@ SETTINGS = {
 
 
 def synthgene(options):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("1. SynthGene: relevance, and accuracy of each modality alone")
     names = [f"M{i + 1}" for i in range(10)]
     accuracies = np.array([alone(name, n_seeds) for name in names]).T
@@ -128,7 +118,7 @@ def alone(name, n_seeds):
 
 
 def synthgene_tri(options, normalizations=("iterbn", "vbn", None)):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("2. SynthGene-Tri: relevance of every term")
     for motifs in ("presence", "which"):
         for normalization in normalizations if motifs == "presence" else ("iterbn",):
@@ -158,7 +148,7 @@ def synthgene_tri(options, normalizations=("iterbn", "vbn", None)):
 
 
 def motifs_as_features(options):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("5. SynthGene-Tri when the motif is a feature: relevance of every term")
     for normalization in ("iterbn", "vbn", None):
         shares, accuracy = [], []
@@ -219,7 +209,7 @@ def picture(options):
 
 
 def known_functions(options):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("3. share of relevance on terms that are not there")
     truths = {"additive": make_additive, "bimodal": make_bimodal, "trimodal": make_trimodal}
     for name, make in truths.items():
@@ -236,7 +226,7 @@ def known_functions(options):
 
 
 def digits(options):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("4. digits: top and bottom half")
     images = load_digits()
     top, bottom = images.images[:, np.newaxis, :4] / 16, images.images[:, np.newaxis, 4:] / 16
@@ -266,7 +256,7 @@ def digits(options):
 
 def multi_route(options):
     """Routing on SynthGene-Tri: where its coefficients go, and its contributions."""
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("SynthGene-Tri: global routing weights p r, and relevance of contributions")
     found, accuracy = [], []
     for seed in range(n_seeds):

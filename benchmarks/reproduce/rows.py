@@ -9,7 +9,7 @@ import numpy as np
 
 BEATS, MEETS, NEAR, BELOW = "beats", "meets", "within one s.d.", "below"
 HOLDS, FAILS = "holds", "does not hold"
-NOT_PUBLIC = "data not at hand"
+NOT_AT_HAND = "data not at hand"
 NOT_RUN = "not run yet"
 
 
@@ -54,6 +54,6 @@ def claim(what: str, paper: str, ours: str, *, holds: bool, because: str = "") -
     return Row(what, paper, ours, HOLDS if holds else FAILS, "" if holds else because)
 
 
-def not_public(what: str, loader: str) -> Row:
+def not_at_hand(what: str, loader: str) -> Row:
     """Name rows whose data cannot be had without asking or a download, and what would read it."""
-    return Row(what, "", "", NOT_PUBLIC, loader)
+    return Row(what, "", "", NOT_AT_HAND, loader)

@@ -13,13 +13,15 @@ Every row: mean (s.d.) over seeds; "paper's penalty" is balance=False.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
-import torch
 from sklearn.model_selection import StratifiedKFold
 
+from benchmarks.reproduce import seeds
 from benchmarks.reproduce.rows import figure
 from benchmarks.settings import earlier
-from benchmarks.store import load, merge
+from benchmarks.store import load
 from sklearn_mmfuse import MROClassifier, MRORegressor, SMURFClassifier, SMURFRegressor
 from sklearn_mmfuse.datasets import (
     load_breast_cancer_modalities,
@@ -60,17 +62,7 @@ APPENDIX_A = {
     "B × C (redundant with A × C)": 0.998,
 }
 FILE = "smurf.json"
-
-
-def prepare(options):
-    torch.set_num_threads(1)
-    return options.seeds or 5
-
-
-def report(key, values, paper=""):
-    values = np.asarray(values, dtype=float)
-    merge(FILE, {key: {"mean": values.mean(), "sd": values.std(), "values": values.tolist()}})
-    print(f"  {key:<44}{values.mean():.3f} ({values.std():.3f})   {paper}", flush=True)
+report = partial(seeds.report, FILE)
 
 
 def correlation(a, b):
@@ -78,7 +70,7 @@ def correlation(a, b):
 
 
 def factorization(options):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("1. factorization, r of learned and true contributions")
     for n_modalities, paper in SECTION_5_1.items():
         for name, (cls, params) in SMURFS.items():
@@ -103,7 +95,7 @@ def truth_r(parts, toy, term):
 
 
 def interactions(options):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("2. appendix A: one unique and one redundant interaction")
     names = list(APPENDIX_A)
     found = {(name, how): [] for name in names for how in ("as trained", "purified")}
@@ -137,7 +129,7 @@ def interactions(options):
 
 
 def one_modality(options):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("3. Table 5, synthetic: r(prediction from one modality, y)")
     for name, (cls, params) in ALL.items():
         scores = {m: [] for m in "ABC"}
@@ -152,7 +144,7 @@ def one_modality(options):
 
 
 def breast_cancer(options):
-    n_seeds = prepare(options)
+    n_seeds = seeds.prepare(options)
     print("4. breast cancer, 5 folds: accuracy")
     cancer = load_breast_cancer_modalities()
     X, y = cancer.data, cancer.target
