@@ -191,6 +191,7 @@ class _PartTraining:
         self.part, self.outcomes = part, outcomes
         self.options = [member.options for member in members]
         self.objective, self.penalty_weights = _objective_of(members, like=part.bias)
+        self.max_epochs = torch.tensor([options.max_epochs for options in self.options])
         self.member_options = {name: getattr(part, name) for name in part.member_options}
         self.batches = self._training_batches(data[0], data[2])
         self.watched = self._validation_batches(data[1])
@@ -256,6 +257,7 @@ class _PartTraining:
 
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
+        self.part.begin_epoch((epoch - 1) / self.max_epochs[self.live].to(self.part.bias.device))
         losses = {"train_loss": self._train_epoch()}
         if self.watched is not None:
             losses["valid_loss"] = self._validate()

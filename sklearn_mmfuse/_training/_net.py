@@ -154,6 +154,7 @@ class FusionTrainer(NeuralNet):
         self.module_.train(training)
         if training:
             self._population = iterator.rows
+            self.module_.begin_epoch((len(self.history) - 1) / self.max_epochs)
         else:
             self.module_.set_population(self._population)
         losses, sizes = [], []

@@ -269,6 +269,12 @@ class FusionNet(nn.Module, ABC):
     def begin_part(self, position: int) -> None:
         """Prepare `training_parts()[position]`; the parts before it are trained."""
 
+    def begin_epoch(self, progress: float | Tensor) -> None:
+        """Hear what share of all epochs is done, of each member `(E,)`; few penalties depend on it.
+
+        A net that was never told stands at the end.
+        """
+
     def regularizer(self) -> Tensor | None:
         """Return the net's own penalty per member, `(E,)`, where a method has one."""
         return None

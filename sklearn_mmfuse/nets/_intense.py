@@ -25,6 +25,7 @@ __all__ = ["InTenseNet"]
 
 MAX_VALUES = 2**23  # of products at once, in prediction
 NORM_EPS = 1e-12
+RISE = 0.125  # of all epochs, over which interactions come to count more in the penalty
 
 Axes = tuple[int, ...]
 
@@ -149,6 +150,7 @@ class InTenseNet(FusionNet):
         self.p: float | Tensor = p
         self.reg_lambda: float | Tensor = reg_lambda
         self.interaction_weight: float | Tensor = interaction_weight
+        self._progress: float | Tensor = 1.0
         self.names = tuple(in_features)
         plain = [
             name
@@ -249,15 +251,16 @@ class InTenseNet(FusionNet):
         """Return `reg_lambda` times a product of two norms of the norms of the blocks, `(E,)`.
 
         `(sum over blocks of norm^q)^(1 / q)`, and the same with the norms of interactions times
-        `interaction_weight`; with 1, this is eq. 25.
+        `interaction_weight`; with 1, this is eq. 25. Over the first epochs, it rises from 1.
 
         NOTE[DIFF] The paper has no weights. Were they in both factors, a target of nothing but
-        interactions would be shrunk by their square.
+        interactions would be shrunk by their square; were they there from the start, interactions
+        that nothing announces would be gone before they were found.
         """
         if isinstance(self.reg_lambda, float) and self.reg_lambda == 0:
             return None
         norms = [(weight.square().sum(dim=(2, 3)) + NORM_EPS).sqrt() for weight in self.fusion]
-        counts = torch.as_tensor(self.interaction_weight).to(self.bias).reshape(-1, 1)
+        counts = self._interaction_weight_now().reshape(-1, 1)
         weighted = [
             norm if group[0].order == 1 else norm * counts
             for group, norm in zip(self.orders, norms, strict=True)
@@ -269,6 +272,17 @@ class InTenseNet(FusionNet):
         )
         penalty: Tensor = plain * counted
         return self.reg_lambda * penalty
+
+    def begin_epoch(self, progress: float | Tensor) -> None:
+        """Hear what share of all epochs is done: over the first, `interaction_weight` rises."""
+        self._progress = progress
+
+    def _interaction_weight_now(self) -> Tensor:
+        weight, progress = (
+            torch.as_tensor(value).to(self.bias)
+            for value in (self.interaction_weight, self._progress)
+        )
+        return 1.0 + (weight - 1.0) * (progress / RISE).clamp_max(1.0)
 
     @property
     def q(self) -> float | Tensor:

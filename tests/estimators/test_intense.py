@@ -17,7 +17,12 @@ from skorch.callbacks import Callback
 
 from sklearn_mmfuse import InTenseClassifier, InTenseRegressor, MultimodalData
 from sklearn_mmfuse._training import Rows
-from sklearn_mmfuse.datasets import make_additive, make_bimodal, make_trimodal
+from sklearn_mmfuse.datasets import (
+    make_additive,
+    make_bimodal,
+    make_redundant_interactions,
+    make_trimodal,
+)
 from sklearn_mmfuse.estimators import _intense
 from sklearn_mmfuse.inspection import RelevanceDisplay, modality_effects
 from sklearn_mmfuse.losses import SquaredError
@@ -498,6 +503,13 @@ def test_with_few_noisy_rows_interactions_that_are_not_there_spoil_nothing():
     best = alone.score(toy.data[test], toy.target[test])
     assert scores["auto"] > scores[1.0] + 0.1
     assert scores["auto"] > best - 0.02
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_interactions_that_nothing_announces_are_found(seed):
+    toy = make_redundant_interactions(1800, noise=0.3, random_state=seed)
+    model = InTenseRegressor(n_bootstrap=0, random_state=0).fit(toy.data[:800], toy.target[:800])
+    assert model.score(toy.data[800:], toy.target[800:]) > 0.85
 
 
 def test_one_factor_takes_back_what_the_penalty_shrinks_and_leaves_scores(monkeypatch):

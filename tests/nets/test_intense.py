@@ -168,6 +168,20 @@ def test_the_regularizer_is_equation_25(p):
 
 
 @torch.no_grad()
+def test_the_weight_of_interactions_rises_over_the_first_eighth_of_all_epochs():
+    def penalty(weight, progress=None):
+        net = make_net(reg_lambda=0.3, interaction_weight=weight)
+        if progress is not None:
+            net.begin_epoch(progress)
+        return net.regularizer()
+
+    torch.testing.assert_close(penalty(5.0, 0.0), penalty(1.0))
+    torch.testing.assert_close(penalty(5.0, 0.0625), penalty(3.0))
+    for later in (0.125, 0.5, None):
+        torch.testing.assert_close(penalty(5.0, later), penalty(5.0, 1.0))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("plain", [(), ("t",)])
 def test_all_blocks_start_with_the_same_norm(plain):
     net = make_net(plain=plain)
