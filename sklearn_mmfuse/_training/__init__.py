@@ -16,6 +16,7 @@ from sklearn_mmfuse._training._members import Member, fit_members, load_members,
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._schedule import SCHEDULES
 from sklearn_mmfuse._training._split import validation_split
+from sklearn_mmfuse._training._threads import at_most
 from sklearn_mmfuse._training._total_correlation import CriticResult, run_critic
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "as_predictor",
+    "at_most",
     "batch_bounds",
     "fit_fusion_layer",
     "fit_members",

@@ -18,6 +18,7 @@ from sklearn_mmfuse._training._batches import BatchSampler, Rows
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
 from sklearn_mmfuse._training._critic import CriticOptions, CriticPlayer
 from sklearn_mmfuse._training._net import FusionTrainer
+from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import (
     DependencyNet,
@@ -146,7 +147,8 @@ def fit_network(
     DivergedError
         When a loss is no longer finite.
     """
-    with global_generator(seed) if net.draws_globally else nullcontext():
+    work = work_of(net, train.blocks, options.batch_size)
+    with few_threads(work), global_generator(seed) if net.draws_globally else nullcontext():
         return _fit_network(net, train, validation, objective, options, seed, on_epoch)
 
 
@@ -165,9 +167,8 @@ def _fit_network(
     net.to(options.device)
     train = train.to(options.device)
     validation = None if validation is None else validation.to(options.device)
-    result = TrainingResult()
+    result, parts = TrainingResult(), net.training_parts()
     try:
-        parts = net.training_parts()
         for position, part in enumerate(parts):
             if position:
                 trained = parts[position - 1]
@@ -186,6 +187,8 @@ def _fit_network(
                 break
     finally:
         net.to(torch.device("cpu"))
+        for part in parts:
+            part.begin_epoch(1.0)
     set_population(net, train.to(torch.device("cpu")))
     return result
 
@@ -386,6 +389,8 @@ def predict_network(
 
     `present` `(n, M)` is as for :func:`run_network`.
     """
-    outputs = list(run_network(net, X, present))
+    n_rows = min(len(next(iter(X.values()))), rows_at_once(X), net.max_rows)
+    with few_threads(work_of(net, X, n_rows)):
+        outputs = list(run_network(net, X, present))
     values = torch.cat([output.values for output in outputs], dim=2).transpose(1, 2)
     return values.cpu().numpy(), outputs[0].bias.cpu().numpy()

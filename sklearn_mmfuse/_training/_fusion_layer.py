@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sklearn_mmfuse._training._threads import few_threads
 from sklearn_mmfuse.losses import BaseLoss, shrink_blocks
 
 __all__ = ["BlockFeatures", "FusionLayer", "fit_fusion_layer"]
@@ -144,29 +145,30 @@ def fit_fusion_layer(
         Stop when no feature's contribution moves by more than this, relative to the largest.
     """
     loss, x = loss.smoothed(), features.values
-    share = weight / weight.sum(dim=1, keepdim=True)
-    step = 1.0 / (SAFETY * loss.curvature * _largest_eigenvalue(x, share)).clamp_min(1e-12)
-    weights, bias = start.weights, start.bias
-    spread = x.square().mean(dim=0).sqrt().view(1, -1, 1)
-    ahead, ahead_bias, momentum = weights, bias, torch.ones_like(step)
-    for _ in range(max_iter):
-        gradient = _gradient(loss, x, target, share, ahead, ahead_bias)
-        moved = ahead - step.unsqueeze(2) * gradient[0]
-        norms = features.norms(moved)
-        shrunk = shrink_blocks(norms, reg_lambda * step, q)
-        ratio = shrunk / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-        new, new_bias = moved * features.per_feature(ratio), ahead_bias - step * gradient[1]
-        # Momentum that points uphill is dropped, each set of weights for itself.
-        uphill = ((ahead - new) * (new - weights)).sum(dim=(1, 2)) > 0
-        momentum = torch.where(uphill.unsqueeze(1), 1.0, momentum)
-        next_momentum = (1 + (1 + 4 * momentum.square()).sqrt()) / 2
-        factor = (momentum - 1) / next_momentum
-        change = (spread * (new - weights)).abs().amax()
-        ahead = new + factor.unsqueeze(2) * (new - weights)
-        ahead_bias = new_bias + factor * (new_bias - bias)
-        weights, bias, momentum = new, new_bias, next_momentum
-        if change <= tol * (spread * weights).abs().amax().clamp_min(NOTHING):
-            return FusionLayer(weights, bias)
+    with few_threads(len(weight) * x.numel() * start.weights.shape[2]):
+        share = weight / weight.sum(dim=1, keepdim=True)
+        step = 1.0 / (SAFETY * loss.curvature * _largest_eigenvalue(x, share)).clamp_min(1e-12)
+        weights, bias = start.weights, start.bias
+        spread = x.square().mean(dim=0).sqrt().view(1, -1, 1)
+        ahead, ahead_bias, momentum = weights, bias, torch.ones_like(step)
+        for _ in range(max_iter):
+            gradient = _gradient(loss, x, target, share, ahead, ahead_bias)
+            moved = ahead - step.unsqueeze(2) * gradient[0]
+            norms = features.norms(moved)
+            shrunk = shrink_blocks(norms, reg_lambda * step, q)
+            ratio = shrunk / norms.clamp_min(torch.finfo(norms.dtype).tiny)
+            new, new_bias = moved * features.per_feature(ratio), ahead_bias - step * gradient[1]
+            # Momentum that points uphill is dropped, each set of weights for itself.
+            uphill = ((ahead - new) * (new - weights)).sum(dim=(1, 2)) > 0
+            momentum = torch.where(uphill.unsqueeze(1), 1.0, momentum)
+            next_momentum = (1 + (1 + 4 * momentum.square()).sqrt()) / 2
+            factor = (momentum - 1) / next_momentum
+            change = (spread * (new - weights)).abs().amax()
+            ahead = new + factor.unsqueeze(2) * (new - weights)
+            ahead_bias = new_bias + factor * (new_bias - bias)
+            weights, bias, momentum = new, new_bias, next_momentum
+            if change <= tol * (spread * weights).abs().amax().clamp_min(NOTHING):
+                return FusionLayer(weights, bias)
     return FusionLayer(weights, bias, converged=False)
 
 

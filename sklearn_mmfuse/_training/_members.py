@@ -30,6 +30,7 @@ from sklearn_mmfuse._training._fit import (
 from sklearn_mmfuse._training._member_batches import MemberBatches, stack_rows
 from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients
 from sklearn_mmfuse._training._net import DivergedError
+from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import FusionNet, FusionOutput, rows_at_once
 
@@ -107,15 +108,20 @@ def fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
     KeyboardInterrupt
         When training is interrupted; one member alone ends there, and says so in its result.
     """
+    with few_threads(work_of(stack, members[0].train.blocks, members[0].options.batch_size)):
+        return _fit_members(members, stack)
+
+
+def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
     for member in members:
         member.net.reset_parameters([torch.Generator().manual_seed(member.seed)])
     load_members(stack, [member.net for member in members])
-    for name in stack.member_options:
-        values = [float(getattr(member.net, name)) for member in members]
-        setattr(stack, name, torch.tensor(values, dtype=torch.float64).to(stack.bias))
     device = members[0].options.device
     keep_freed_memory(device)
     stack.to(device)
+    for name in stack.member_options:  # on the device, as indices of members are
+        values = [float(getattr(member.net, name)) for member in members]
+        setattr(stack, name, torch.tensor(values, dtype=torch.float64).to(stack.bias))
     # Members of one stream read one sampler; of several parts, each comes to the second at a
     # moment of its own.
     parts = stack.training_parts()
@@ -194,6 +200,7 @@ class _PartTraining:
         self.max_epochs = torch.tensor([options.max_epochs for options in self.options])
         self.member_options = {name: getattr(part, name) for name in part.member_options}
         self.batches = self._training_batches(data[0], data[2])
+        self.blocks = data[0][0].blocks
         self.watched = self._validation_batches(data[1])
         self.best = _BestMembers(part, len(members))
         self.optimizer = MemberAdamW(
@@ -248,7 +255,8 @@ class _PartTraining:
         try:
             while len(self.live):
                 epoch += 1
-                self._run_epoch(epoch)
+                with few_threads(self.work):  # less when members have left
+                    self._run_epoch(epoch)
         except KeyboardInterrupt:
             if len(self.options) > 1:
                 raise
@@ -366,6 +374,7 @@ class _PartTraining:
         if len(left) < len(self.live):
             self._take_out_others(left)
         self._set_member_options()
+        self.work = work_of(self.part, self.blocks, self.options[0].batch_size)
 
     def _take_out_others(self, left: Sequence[int]) -> None:
         position = {e: i for i, e in enumerate(self.live.tolist())}

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import DependencyGain, dependency_bound
 from sklearn_mmfuse.nets import Critic, ModalityCritic, draw_orders
 
@@ -94,16 +95,17 @@ def run_critic(
     history: list[dict[str, Any]] = []
     trainer = _Trainer(critic, dependency, train, min(batch_size, _n(train)), max_steps, generator)
     best, best_step, kept = 0.0, 0, copy.deepcopy(trainer.averaged)
-    for step in range(1, max_steps + 1):
-        trainer.step(step)
-        if step % CHECK_EVERY and step != max_steps:
-            continue
-        value = _bound(trainer.averaged, validation, orders, trainer.dependency)
-        history.append({"step": step, "valid_dependency": value})
-        if value > best + NOTHING:
-            best, best_step, kept = value, step, copy.deepcopy(trainer.averaged)
-        elif step - best_step >= CHECK_EVERY * PATIENCE:
-            break
+    with few_threads(work_of(critic, train, (1 + SHUFFLES) * trainer.batch_size)):
+        for step in range(1, max_steps + 1):
+            trainer.step(step)
+            if step % CHECK_EVERY and step != max_steps:
+                continue
+            value = _bound(trainer.averaged, validation, orders, trainer.dependency)
+            history.append({"step": step, "valid_dependency": value})
+            if value > best + NOTHING:
+                best, best_step, kept = value, step, copy.deepcopy(trainer.averaged)
+            elif step - best_step >= CHECK_EVERY * PATIENCE:
+                break
     if best_step == 0:  # nothing was found: T stays zero
         return CriticResult(0.0, np.zeros(_n(test)), history, 0)
     kept, validation, test = kept.double(), _double(validation), _double(test)

@@ -451,9 +451,9 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
         How many times an interaction counts in the penalty while encoders are trained; 1 is the
         paper's. "auto" is `400 / sqrt(n)` for n training rows, at least 1: with few rows, products
         of features fit noise before anything else does. It is in one of the penalty's two factors
-        `(sum ...) ** (1 / q)`, and rises from 1 over the first eighth of `max_epochs`, so that
-        interactions without effects of their modalities alone are found. The last fit, which
-        scores are read off, counts all terms once.
+        `(sum ...) ** (1 / q)`, and rises from 1, which it is in the first epoch, over an eighth of
+        `max_epochs`, so that interactions without effects of their modalities alone are found. The
+        last fit, which scores are read off, counts all terms once.
     max_order : int, default=2
         Interactions of up to so many modalities; 1 is MNL, which has none.
     interactions : list of tuple of str, default=None
@@ -625,9 +625,9 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
         How many times an interaction counts in the penalty while encoders are trained; 1 is the
         paper's. "auto" is `200 / sqrt(n)` for n training rows, at least 1: with few rows, products
         of features fit noise before anything else does. It is in one of the penalty's two factors
-        `(sum ...) ** (1 / q)`, and rises from 1 over the first eighth of `max_epochs`, so that
-        interactions without effects of their modalities alone are found. The last fit, which
-        scores are read off, counts all terms once.
+        `(sum ...) ** (1 / q)`, and rises from 1, which it is in the first epoch, over an eighth of
+        `max_epochs`, so that interactions without effects of their modalities alone are found. The
+        last fit, which scores are read off, counts all terms once.
     max_order : int, default=2
         Interactions of up to so many modalities; 1 is MNL, which has none.
     interactions : list of tuple of str, default=None

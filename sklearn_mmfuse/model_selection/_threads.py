@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
-import torch
 from joblib import cpu_count
+
+from sklearn_mmfuse._training import at_most
 
 __all__ = ["fair_threads"]
 
 
-@contextmanager
-def fair_threads(dispatcher: int, n_workers: int) -> Iterator[None]:
+def fair_threads(dispatcher: int, n_workers: int) -> AbstractContextManager[None]:
     """Use no more than a worker's share of the cores, in processes other than the dispatcher's.
 
     Processes that each use all cores are many times slower than one thread each. In the process
@@ -36,13 +35,6 @@ def fair_threads(dispatcher: int, n_workers: int) -> Iterator[None]:
     ...     torch.get_num_threads() == before
     True
     """
-    share = max(1, cpu_count() // max(1, n_workers))
-    before = torch.get_num_threads()
-    if os.getpid() == dispatcher or before <= share:
-        yield
-        return
-    torch.set_num_threads(share)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    if os.getpid() == dispatcher:
+        return nullcontext()
+    return at_most(max(1, cpu_count() // max(1, n_workers)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,8 @@ class Encoder(nn.Module, ABC):
 
     **Shape**: `(E * R, B, *sample)` to `(E * R, B, width)`; time steps that are NaN are padding.
     """
+
+    at_once: ClassVar[bool] = True  # all steps or pixels are in one product, and not one by one
 
     @abstractmethod
     def reset_copy(self, copy: int, generators: Sequence[torch.Generator]) -> None:

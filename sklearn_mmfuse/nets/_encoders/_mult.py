@@ -62,6 +62,8 @@ class MulTEncoder(nn.Module):
     (torch.Size([1, 2, 5, 8]), torch.Size([1, 1, 5, 8]))
     """
 
+    at_once = True
+
     def __init__(
         self,
         specs: Mapping[str, EncoderSpec],

@@ -25,6 +25,7 @@ class _Recurrent(WeightedEncoder):
         Unused: gates have their own.
     """
 
+    at_once = False
     n_gates: int
 
     def __init__(
