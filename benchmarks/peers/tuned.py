@@ -39,6 +39,7 @@ from sklearn_mmfuse.model_selection import MultimodalSearchCV
 
 FILE = "peers_tuned.json"
 LAYERS = [(100,), (256,), (128, 64)]
+SHRINKING: dict[str, list[Any]] = {"weight_decay": ["auto", 3.0], "dropout": [0.1, 0.4]}
 # For classifiers, and for regressors where these have other names. Every grid has the defaults.
 Grid = dict[str, list[Any]] | list[dict[str, list[Any]]]
 GRIDS: dict[str, tuple[Grid, Grid | None]] = {
@@ -66,9 +67,22 @@ GRIDS: dict[str, tuple[Grid, Grid | None]] = {
     # Half a minute per setting: the default, a slower and stronger regularized one, no dropout.
     "RealMLP": ([{}, {"lr": [0.02], "p_drop": [0.3]}, {"p_drop": [0.0]}], None),
     "MRO": (
-        {"weight_decay": ["auto", 3.0], "dropout": [0.1, 0.4], "max_order": [1, None]},
+        [
+            {**SHRINKING, "max_order": [1]},
+            {**SHRINKING, "max_order": [None], "fusion": ["concat", "tensor"]},
+        ],
         None,
     ),
+    "InTense": (
+        {
+            "interaction_weight": ["auto", 1.0],
+            "dropout": [0.1, 0.5],
+            "hidden_layer_sizes": [(64,), (256,)],
+        },
+        None,
+    ),
+    "Routing": ({"weight_decay": ["auto", 3.0], "dropout": [0.1, 0.3, 0.5]}, None),
+    "SMURF": ({**SHRINKING, "max_order": [1, 2]}, None),
 }
 
 
