@@ -237,12 +237,14 @@ class _BaseInTense(BaseFusionEstimator):
                 ConvergenceWarning,
             )
         self._set_fusion(net, features.leave(fitted))
+        if not describe and plan.validation is None:
+            return
+        raw = _raw_predictions(net, plan.validation or train)
         if describe:
             self._describe_fusion(plan, features, rows, kept, refit, fitted)
-            self._chance = self._worth(plan)
+            self._chance = self._worth(plan, raw)
         if plan.validation is not None:  # after its worth was judged by these rows
-            contributions = _raw_predictions(net, plan.validation) - fitted.bias
-            factor = _best_factor(loss, plan.validation, contributions, fitted.bias)
+            factor = _best_factor(loss, plan.validation, raw - fitted.bias, fitted.bias)
             unshrunk = replace(fitted, weights=fitted.weights * factor)
             self._set_fusion(net, features.leave(unshrunk))
 
@@ -343,8 +345,8 @@ class _BaseInTense(BaseFusionEstimator):
             random_state=rng,
         )
 
-    def _worth(self, plan: FitPlan) -> str | None:
-        """Return why relevances mean nothing, or None."""
+    def _worth(self, plan: FitPlan, raw: torch.Tensor) -> str | None:
+        """Return why relevances mean nothing, or None; `raw` is of the rows that tell."""
         if not self._beta.any():
             return (
                 "No term contributes anything, because none varies over the training rows: all "
@@ -352,7 +354,6 @@ class _BaseInTense(BaseFusionEstimator):
             )
         held_out, loss, train = plan.validation is not None, plan.loss, plan.train
         watched, groups = plan.validation or train, plan.groups[1 if held_out else 0]
-        raw = _raw_predictions(plan.net, watched)
         constant = loss.intercept(train.y.numpy(), train.weight.numpy(), raw.shape[1])
         target = watched.y.double()
         own, chance = (
