@@ -6,10 +6,9 @@ Colombo et al. (2021), Algorithm 1.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sklearn_mmfuse._training._batches import Rows, draw_mask
+from sklearn_mmfuse._training._member_batches import stack_rows
+from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients, limits_of
 from sklearn_mmfuse.losses import DependencyGain, dependency_bound
 from sklearn_mmfuse.nets import (
     DependencyNet,
@@ -26,6 +27,7 @@ from sklearn_mmfuse.nets import (
     Shares,
     complete_rows,
     draw_orders,
+    reorder,
     row_shares,
     rows_at_once,
     shuffle_modalities,
@@ -34,6 +36,8 @@ from sklearn_mmfuse.nets import (
 )
 
 __all__ = ["CriticOptions", "CriticPlayer", "score_network"]
+
+DECAY = 0.01  # of the critic's weights
 
 
 @dataclass(frozen=True)
@@ -46,67 +50,31 @@ class CriticOptions:
     learning_rate: float
     dropout: float = 0.0
 
+    @property
+    def key(self) -> Hashable:
+        """What members have in common whose critics play at once.
 
-class CriticPlayer:
-    """Trains the critic before each step of the net, and adds the bound to what the net climbs.
+        Where `reg_lambda` is zero nothing is drawn for the penalty.
+        """
+        return (self.dependency, self.n_steps, self.dropout, self.reg_lambda == 0.0)
 
-    Parameters
-    ----------
-    net : DependencyNet
-        Whose critic plays.
-    rows : Rows
-        The training rows.
-    options : CriticOptions
-        How.
-    batch_size : int
-        Rows per step of the critic.
-    max_grad_norm : float or None
-        Gradients of the critic with a larger norm are scaled down to it.
-    seed : int
-        Of the rows and shuffles that are drawn: streams of its own, so that the net sees the same
-        rows as without a critic.
-    """
 
-    def __init__(
-        self,
-        net: DependencyNet,
-        rows: Rows,
-        options: CriticOptions,
-        *,
-        batch_size: int,
-        max_grad_norm: float | None,
-        seed: int,
-    ) -> None:
-        self.net, self.options = net, options
-        X, weight = complete_rows(rows.X, rows.weight, rows.present)
-        self.rows = Rows(X, weight, weight)
-        self.batch_size, self.max_grad_norm = batch_size, max_grad_norm
-        self.gain = DependencyGain(options.dependency)
-        self.optimizer = torch.optim.AdamW(
-            net.critic.parameters(), lr=options.learning_rate, fused=True
-        )
-        self.generator = torch.Generator().manual_seed(seed)
-        self._seen: list[Tensor] = []
+class _Stream:
+    """The rows, shuffles and masks that are drawn for a critic, from a generator of its own."""
+
+    def __init__(self, rows: Rows, batch_size: int, seed: int) -> None:
+        if rows.present is not None:
+            rows = rows.take(rows.present.amin(dim=1).nonzero().squeeze(1))
+        self.rows = replace(rows, offset=None, present=None)
+        self.batch_size = min(batch_size, len(rows))
+        self.generator = torch.Generator().manual_seed((seed + 2**30) % 2**63)
         self._order, self._position = torch.empty(0, dtype=torch.long), 0
 
-    def train(self) -> None:
-        """Take the critic's steps, each on fresh rows and shuffles."""
-        if len(self.rows) < 2:
-            return
-        left, size = self.options.n_steps, min(self.batch_size, len(self.rows))
-        at_once = max(1, rows_at_once(self.rows.blocks) // (2 * size))  # one pass serves many steps
-        while left > 0:
-            n_steps = min(left, at_once)
-            drawn = torch.cat([self._draw(size) for _ in range(n_steps)])
-            rows = self.rows.take(drawn.to(self.rows.y.device))
-            orders = torch.cat([self._orders(size) + step * size for step in range(n_steps)], dim=1)
-            with torch.no_grad(), _quiet(self.net):
-                joint, shuffled = _both(self.net, rows.X, orders)
-            for step in range(n_steps):
-                here = slice(step * size, (step + 1) * size)
-                shares = row_shares(rows.weight[here], orders[:, here] - here.start)
-                self._step(joint[:, here], shuffled[:, here], shares)
-            left -= n_steps
+    def draw(self, n_steps: int) -> tuple[Tensor, Tensor]:
+        """Return the numbers of the rows of so many steps, and their shuffles `(M, size)` each."""
+        size = self.batch_size
+        drawn = torch.stack([self._draw(size) for _ in range(n_steps)])
+        return drawn, torch.stack([self.orders(size) for _ in range(n_steps)])
 
     def _draw(self, size: int) -> Tensor:
         """Draw rows without replacement, all before any comes again."""
@@ -116,49 +84,158 @@ class CriticPlayer:
         self._position += size
         return self._order[self._position - size : self._position]
 
-    def _orders(self, n_rows: int) -> Tensor:
+    def orders(self, n_rows: int) -> Tensor:
+        """Draw one order per modality."""
         return draw_orders(n_rows, len(self.rows.blocks), self.generator)
+
+    def mask(self, n_units: int, dropout: float) -> Tensor | None:
+        """Draw what so many hidden units of the critic are multiplied by."""
+        return draw_mask(n_units, 1.0 - dropout, self.generator, like=self.rows.weight)
+
+
+class CriticPlayer:
+    """Trains the critic before each step of the net, and adds the bound to what the net climbs.
+
+    Of many members at once: each has its own critic, and draws from its own stream, or all from the
+    same.
+
+    Parameters
+    ----------
+    net : DependencyNet
+        Whose critic plays.
+    streams : sequence of (Rows, int)
+        Training rows and a seed: one for all members, or one for each, with equally many rows. What
+        is drawn from the seed is nothing that the net draws, so that it sees the same rows as
+        without a critic.
+    options : sequence of CriticOptions
+        How, of each member; of equal `key`.
+    batch_size : int
+        Rows per step of the critic.
+    max_grad_norms : sequence of float or None
+        Gradients of a member's critic with a larger norm are scaled down to it.
+    """
+
+    def __init__(
+        self,
+        net: DependencyNet,
+        streams: Sequence[tuple[Rows, int]],
+        options: Sequence[CriticOptions],
+        *,
+        batch_size: int,
+        max_grad_norms: Sequence[float | None],
+    ) -> None:
+        self.net, self.options = net, options[0]
+        self._streams = [_Stream(rows, batch_size, seed) for rows, seed in streams]
+        self._shared = len(streams) < len(options) or len(options) == 1
+        self.gain = DependencyGain(self.options.dependency)
+        self._parameters = list(net.critic.parameters())
+        self.optimizer = MemberAdamW(
+            net.critic,
+            [own.learning_rate for own in options],
+            [DECAY] * len(options),
+            undecayed=(),
+        )
+        weights = torch.tensor([own.reg_lambda for own in options], dtype=torch.float64)
+        self.reg_lambda = weights.to(net.bias)
+        self._max_grad_norms = limits_of(max_grad_norms).to(net.bias)
+        self._clips = any(limit is not None for limit in max_grad_norms)
+        self._seen: list[Tensor] = []
+
+    @property
+    def _n_rows(self) -> int:
+        return len(self._streams[0].rows)
+
+    def take(self, kept: Tensor) -> None:
+        """Go on with some members only; the net is one of those already."""
+        if not self._shared:
+            self._streams = [self._streams[i] for i in kept.tolist()]
+        there = kept.to(self.reg_lambda.device)
+        self.optimizer.take(there)
+        self.gain.take(there)
+        self.reg_lambda, self._max_grad_norms = self.reg_lambda[there], self._max_grad_norms[there]
+
+    def _of_members(self, values: Sequence[Tensor]) -> Tensor:
+        """Return what streams drew, with an axis of members where each has its own."""
+        return values[0] if self._shared else torch.stack(list(values))
+
+    def train(self) -> None:
+        """Take the critic's steps, each on fresh rows and shuffles."""
+        if self._n_rows < 2:
+            return
+        # All at first: what is drawn must not depend on how many steps one pass of the net serves.
+        drawn = [stream.draw(self.options.n_steps) for stream in self._streams]
+        size = self._streams[0].batch_size
+        at_once = max(1, rows_at_once(self._streams[0].rows.blocks) // (2 * size))
+        for start in range(0, self.options.n_steps, at_once):
+            self._steps(
+                [(rows[start:][:at_once], orders[start:][:at_once]) for rows, orders in drawn]
+            )
+
+    def _steps(self, drawn: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Take some steps whose representations are made in one pass of the net."""
+        n_steps, size = drawn[0][0].shape
+        taken = [
+            stream.rows.take(numbers.flatten().to(stream.rows.y.device))
+            for stream, (numbers, _) in zip(self._streams, drawn, strict=True)
+        ]
+        rows = taken[0] if self._shared else stack_rows(taken)
+        orders = self._of_members([orders for _, orders in drawn])  # (..., steps, M, size)
+        begin = size * torch.arange(n_steps).view(-1, 1, 1)
+        together = (orders + begin).transpose(-3, -2).flatten(-2)
+        with torch.no_grad(), _quiet(self.net):
+            joint, shuffled = _both(self.net, rows.X, together)
+        for step in range(n_steps):
+            here = slice(step * size, (step + 1) * size)
+            shares = row_shares(rows.weight[..., here], orders[..., step, :, :])
+            self._step(joint[:, here], shuffled[:, here], shares)
+
+    def _step(self, joint: Tensor, shuffled: Tensor, shares: Shares) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
+        both = _standardized(joint, shuffled, shares)
+        scores = _split(self.net.critic(both, self._drop(both)))
+        (-self.gain(*scores, shares, update=True).sum()).backward()
+        if self._clips:
+            clip_gradients(self._parameters, self._max_grad_norms)
+        self.optimizer.step()
+        detached = [score.detach() for score in scores]
+        self._seen.append(
+            dependency_bound(self.options.dependency, detached[0], detached[1], shares)
+        )
 
     def _drop(self, x: Tensor) -> MaskReader:
         """Draw what the critic's hidden units are multiplied by."""
-        n_units = self.net.critic.n_mask_units * x.shape[0] * x.shape[1]
-        keep = 1.0 - self.options.dropout
-        mask = draw_mask(n_units, keep, self.generator, like=x)
-        return MaskReader(None if mask is None else mask.view(len(x), -1))
+        n_units = self.net.critic.n_mask_units * x.shape[1]
+        masks = [stream.mask(n_units, self.options.dropout) for stream in self._streams]
+        drawn = [mask for mask in masks if mask is not None]
+        return MaskReader(self._of_members(drawn).expand(len(x), -1) if drawn else None)
 
-    def _step(self, joint: Tensor, shuffled: Tensor, shares: Shares) -> None:
-        critic = self.net.critic
-        for parameter in critic.parameters():
-            parameter.grad = None
-        both = _standardized(joint, shuffled, shares)
-        scores = _split(critic(both, self._drop(both)))
-        (-self.gain(*scores, shares, update=True).sum()).backward()
-        if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(critic.parameters(), self.max_grad_norm)
-        self.optimizer.step()
-        detached = [score.detach() for score in scores]
-        bound = dependency_bound(self.options.dependency, detached[0], detached[1], shares)
-        self._seen.append(bound.mean())
-
-    def pop_bound(self) -> float:
-        """Return the mean bound of the critic's batches since the last call."""
+    def pop_bounds(self) -> NDArray[np.float64]:
+        """Return the mean bound of each critic's batches since the last call, `(E,)`."""
         seen, self._seen = self._seen, []
-        return float(torch.stack(seen).mean()) if seen else math.nan
+        if not seen:
+            return np.full(self.net.n_members, np.nan)
+        return torch.stack(seen).mean(dim=0).double().cpu().numpy()
 
     @torch.no_grad()
-    def measure(self, rows: Rows) -> float:
-        """Return the bound on other rows, with T shifted by the training rows."""
+    def measure(self, rows: Rows) -> NDArray[np.float64]:
+        """Return the bound on other rows, `(E,)`, with T shifted by the training rows.
+
+        Of members with rows of their own these are `(E, n, ...)`.
+        """
         X, weight = complete_rows(rows.X, rows.weight, rows.present)
-        if len(weight) < 2 or len(self.rows) < 2:
-            return math.nan
+        n_rows = weight.shape[-1]
+        if n_rows < 2 or self._n_rows < 2:
+            return np.full(self.net.n_members, np.nan)
         generator = torch.Generator().manual_seed(0)  # the same rows in every epoch
-        orders = draw_orders(len(weight), len(X), generator)
+        orders = draw_orders(n_rows, len(X), generator)
+        orders = orders.expand(*weight.shape[:-1], *orders.shape)
         one = 1.0 if self.options.dependency == "f" else 0.0  # there e^(T - 1) has mean one
         joint, shuffled = self.net.scores(X), self.net.scores(shuffle_modalities(X, orders))
         bound = dependency_bound(
             self.options.dependency, joint + one, shuffled + one, row_shares(weight, orders)
         )
-        return float(bound.mean())
+        return bound.double().cpu().numpy()
 
     def penalty(self, inputs: Mapping[str, Any]) -> Tensor | None:
         """Return `-reg_lambda` times the bound on a batch, `(E,)`; the critic stays as it is.
@@ -170,16 +247,17 @@ class CriticPlayer:
         if self.options.reg_lambda == 0.0:
             return None
         X, weight = complete_rows(inputs["X"], inputs["weight"], inputs["recorded"])
-        if len(weight) < 2:
+        n_rows = weight.shape[-1]
+        if n_rows < 2:
             return None
-        orders = self._orders(len(weight))
+        orders = self._of_members([stream.orders(n_rows) for stream in self._streams])
         shares = row_shares(weight, orders)
         with _quiet(self.net):
             joint, shuffled = _both(self.net, X, orders)
         frozen = {name: p.detach() for name, p in self.net.critic.named_parameters()}
         both = _standardized(joint, shuffled, shares)
         scores = _split(functional_call(self.net.critic, frozen, (both,)))
-        return -self.options.reg_lambda * self.gain(*scores, shares, update=False)
+        return -self.reg_lambda * self.gain(*scores, shares, update=False)
 
 
 @contextmanager
@@ -218,8 +296,8 @@ def _both(net: DependencyNet, X: Mapping[str, Tensor], orders: Tensor) -> tuple[
     if not net.fusion.additive:
         return side_by_side(embedded), net.represent(shuffle_modalities(X, orders))
     # Each modality's part is shuffled with it.
-    orders = orders.to(embedded.device)
-    parts = [part[:, order] for part, order in zip(embedded.unbind(1), orders, strict=True)]
+    each = orders.to(embedded.device).unbind(-2)
+    parts = [reorder(part, order) for part, order in zip(embedded.unbind(1), each, strict=True)]
     return side_by_side(embedded), side_by_side(torch.stack(parts, dim=1))
 
 

@@ -176,7 +176,7 @@ def _fit_network(
                 validation = None if validation is None else _leave_rest(trained, validation)
             net.begin_part(position)
             n_before = len(result.history)
-            player = _make_player(part, train, options, (seed + 2**30) % 2**63)
+            player = _make_player(part, train, options, seed)
             _fit_part(
                 part, train, validation, objective, options, shuffler, on_epoch, result, player
             )
@@ -312,11 +312,10 @@ def _make_player(
     assert isinstance(net, DependencyNet)
     return CriticPlayer(
         net,
-        train,
-        options.critic,
+        [(train, seed)],
+        [options.critic],
         batch_size=options.batch_size,
-        max_grad_norm=options.max_grad_norm,
-        seed=seed,
+        max_grad_norms=[options.max_grad_norm],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from itertools import groupby
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfuse._training._schedule import step_size_factor
 
-__all__ = ["MemberAdamW", "clip_gradients"]
+__all__ = ["MemberAdamW", "add_gradient", "clip_gradients", "limits_of"]
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 
@@ -33,6 +34,8 @@ class MemberAdamW:
         How the step sizes change.
     n_steps : sequence of int, optional
         How many steps each member takes in all, which a schedule has to know.
+    apart : sequence of str, default=()
+        Prefixes of the parameters that have another optimizer.
 
     Examples
     --------
@@ -57,12 +60,17 @@ class MemberAdamW:
         undecayed: Sequence[str],
         schedule: str = "constant",
         n_steps: Sequence[int] | None = None,
+        apart: Sequence[str] = (),
     ) -> None:
         self._schedule = schedule
         assert n_steps is not None or schedule == "constant"
         ends = [1] * len(learning_rate) if n_steps is None else n_steps
         self._settings = list(zip(learning_rate, weight_decay, ends, strict=True))
-        trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        trained = {
+            name: p
+            for name, p in net.named_parameters()
+            if p.requires_grad and not name.startswith(tuple(apart))
+        }
         bare = [name for name in trained if any(fnmatch(name, own) for own in undecayed)]
         self._groups = [
             _Group([p for name, p in trained.items() if name not in bare], decays=True),
@@ -154,14 +162,37 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
+def limits_of(max_norms: Sequence[float | None]) -> Tensor:
+    """Return the norms that members' gradients are scaled down to, `(E,)`; None is no limit."""
+    limits = [math.inf if limit is None else float(limit) for limit in max_norms]
+    return torch.tensor(limits, dtype=torch.float64)
+
+
 @torch.no_grad()
 def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: Tensor) -> None:
     """Scale gradients down where those of a member together are longer than `max_norm`, `(E,)`."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    lengths = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
-    length = torch.linalg.vector_norm(torch.stack(lengths), dim=0)
-    factor = (max_norm / (length + 1e-6)).clamp_max(1.0)
+    factor = (max_norm / (_lengths(gradients, len(max_norm)) + 1e-6)).clamp_max(1.0)
     if factor.device.type == "cpu" and bool((factor == 1.0).all()):
         return
     for gradient in gradients:
         gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def add_gradient(parameters: Sequence[nn.Parameter], penalty: Tensor) -> None:
+    """Add the gradient of a penalty `(E,)`, shortened to no more than that of each member's loss.
+
+    What another player rewards may have no bound: unshortened, it drowns the loss.
+    """
+    moving = [p for p in parameters if p.grad is not None]
+    gradients = torch.autograd.grad(penalty.sum(), moving, materialize_grads=True)
+    length = _lengths([_gradient(p) for p in moving], len(penalty))
+    factor = (length / _lengths(gradients, len(penalty)).clamp_min(1e-12)).clamp_max(1.0)
+    for parameter, gradient in zip(moving, gradients, strict=True):
+        _gradient(parameter).add_(gradient * factor.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _lengths(gradients: Sequence[Tensor], n_members: int) -> Tensor:
+    """Return how long each member's gradients are together, `(E,)`."""
+    each = [torch.linalg.vector_norm(g.reshape(n_members, -1), dim=1) for g in gradients]
+    return torch.linalg.vector_norm(torch.stack(each), dim=0)

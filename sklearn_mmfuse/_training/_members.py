@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sklearn_mmfuse._training._batches import BatchSampler, Rows
+from sklearn_mmfuse._training._critic import CriticPlayer
 from sklearn_mmfuse._training._fit import (
     TrainingOptions,
     TrainingResult,
@@ -28,11 +29,16 @@ from sklearn_mmfuse._training._fit import (
     silence,
 )
 from sklearn_mmfuse._training._member_batches import MemberBatches, stack_rows
-from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients
+from sklearn_mmfuse._training._member_optimizer import (
+    MemberAdamW,
+    add_gradient,
+    clip_gradients,
+    limits_of,
+)
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import Objective
-from sklearn_mmfuse.nets import FusionNet, FusionOutput, rows_at_once
+from sklearn_mmfuse.nets import DependencyNet, FusionNet, FusionOutput, rows_at_once
 
 __all__ = ["Member", "fit_members", "load_members", "member_state"]
 
@@ -76,7 +82,7 @@ class Member:
     def key(self) -> Hashable | None:
         """What members have in common that are trained at once; None where it has to be alone."""
         options = self.options
-        if self.net.draws_globally or options.net_params is not None or options.critic is not None:
+        if self.net.draws_globally or options.net_params is not None:
             return None
         return (
             type(self.net),
@@ -85,7 +91,15 @@ class Member:
             (options.batch_size, options.penalty_batch_size, options.learning_rate_schedule),
             (options.device, options.verbose),
             (len(self.train), None if self.validation is None else len(self.validation)),
+            None if options.critic is None else (options.critic.key, self._gaps),
         )
+
+    @property
+    def _gaps(self) -> Hashable | None:
+        """What decides how many rows of a batch lack nothing, which are what critics read."""
+        watched = [] if self.validation is None else [self.validation]
+        has_gaps = any(rows.present is not None for rows in (self.train, *watched))
+        return self.stream if has_gaps else None
 
 
 def fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
@@ -210,10 +224,12 @@ class _PartTraining:
             undecayed=part.undecayed,
             schedule=self.options[0].learning_rate_schedule,
             n_steps=[options.max_epochs * self.batches.n_batches for options in self.options],
+            apart=part.trained_apart,
         )
-        limits = [options.max_grad_norm or math.inf for options in self.options]
-        self.max_grad_norms = torch.tensor(limits).to(part.bias)
-        self.clips = any(math.isfinite(limit) for limit in limits)
+        self.player = self._make_player(data[0], [member.seed for member in members])
+        limits = [options.max_grad_norm for options in self.options]
+        self.max_grad_norms = limits_of(limits).to(part.bias)
+        self.clips = any(limit is not None for limit in limits)
         # Listed once: to walk through the modules takes a tenth of a small step.
         self.parameters = list(part.parameters())
         self.live = torch.arange(len(members))
@@ -221,6 +237,20 @@ class _PartTraining:
             len(o.history) if isinstance(o, TrainingResult) else 0 for o in outcomes
         ]
         self._keep_only(self._not_failed(self.live.tolist()))
+
+    def _make_player(self, training: Sequence[Rows], seeds: Sequence[int]) -> CriticPlayer | None:
+        """Return the other player of all members, where there is to be one."""
+        critics = [options.critic for options in self.options if options.critic is not None]
+        if not critics:
+            return None
+        assert isinstance(self.part, DependencyNet)
+        return CriticPlayer(
+            self.part,
+            list(zip(training, seeds, strict=False)),
+            critics,
+            batch_size=self.options[0].batch_size,
+            max_grad_norms=[options.max_grad_norm for options in self.options],
+        )
 
     def _training_batches(
         self, training: Sequence[Rows], shufflers: Sequence[torch.Generator]
@@ -269,8 +299,18 @@ class _PartTraining:
         losses = {"train_loss": self._train_epoch()}
         if self.watched is not None:
             losses["valid_loss"] = self._validate()
-        self._record(epoch, losses, (time.perf_counter() - start) / len(self.live))
+        bounds = self._dependency()
+        self._record(epoch, losses, bounds, (time.perf_counter() - start) / len(self.live))
         self._retire(epoch, losses.get("valid_loss"))
+
+    def _dependency(self) -> dict[str, NDArray[np.float64]]:
+        """Return the bounds of the other player, on its batches and on the validation rows."""
+        if self.player is None:
+            return {}
+        bounds = {"dependency": self.player.pop_bounds()}
+        if self.watched is not None:
+            bounds["valid_dependency"] = self.player.measure(self.watched.rows)
+        return bounds
 
     def _interrupt(self) -> None:
         """End the only member where it is."""
@@ -293,15 +333,20 @@ class _PartTraining:
         return _mean_losses(losses, sizes)
 
     def _step(self, inputs: Mapping[str, Any], target: Tensor) -> Tensor:
+        if self.player is not None:
+            self.player.train()
         for parameter in self.parameters:
             parameter.grad = None
-        more = inputs["penalty"]
-        penalized = None if more is None else (self._infer(more), more["weight"])
+        rows = inputs["penalty"]
+        penalized = None if rows is None else (self._infer(rows), rows["weight"])
         output = self._infer(inputs)
         loss: Tensor = self.objective(
             output, target, inputs["weight"], self.part, inputs["offset"], penalized
         )
         loss.sum().backward()
+        if self.player is not None and (more := self.player.penalty(inputs)) is not None:
+            add_gradient(self.parameters, more)
+            loss = loss + more
         if self.clips:
             clip_gradients(self.parameters, self.max_grad_norms[self.live])
         self.optimizer.step()
@@ -328,7 +373,11 @@ class _PartTraining:
         return _mean_losses(losses, sizes)
 
     def _record(
-        self, epoch: int, losses: Mapping[str, NDArray[np.float64]], seconds: float
+        self,
+        epoch: int,
+        losses: Mapping[str, NDArray[np.float64]],
+        bounds: Mapping[str, NDArray[np.float64]],
+        seconds: float,
     ) -> None:
         for position, e in enumerate(self.live.tolist()):
             row = {name: float(values[position]) for name, values in losses.items()}
@@ -339,6 +388,7 @@ class _PartTraining:
                     f"the {prefix} loss became {row[broken]} in epoch {epoch}"
                 )
                 continue
+            row |= {name: float(values[position]) for name, values in bounds.items()}
             history = self._result(e).history
             history.append({"epoch": self.done_before[e] + epoch, **row, "dur": seconds})
 
@@ -382,6 +432,8 @@ class _PartTraining:
         if len(kept):
             _take(self.part, len(self.live), kept.to(self.part.bias.device))
             self.optimizer.take(kept.to(self.part.bias.device))
+            if self.player is not None:
+                self.player.take(kept)
         self.batches.take(kept)
         if self.watched is not None:
             self.watched.take(kept)

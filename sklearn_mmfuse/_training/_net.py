@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfuse._training._batches import Batch, BatchSampler
 from sklearn_mmfuse._training._critic import CriticPlayer
+from sklearn_mmfuse._training._member_optimizer import add_gradient
 from sklearn_mmfuse._training._schedule import step_size_factor
 from sklearn_mmfuse.nets import FusionOutput
 
@@ -103,7 +104,7 @@ class FusionTrainer(NeuralNet):
         loss = self.get_loss(self.infer(inputs), target, X=inputs, training=True)
         loss.backward()
         if self.player is not None and (penalty := self.player.penalty(inputs)) is not None:
-            self._add_gradient(penalty.sum())
+            add_gradient(list(self.module_.parameters()), penalty)
             loss = loss + penalty.sum()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
@@ -120,19 +121,6 @@ class FusionTrainer(NeuralNet):
         for group in self.optimizer_.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         self._n_steps += 1
-
-    def _add_gradient(self, penalty: Tensor) -> None:
-        """Add the gradient of a penalty, shortened to no more than that of the loss.
-
-        What another player rewards may have no bound: unshortened, it drowns the loss.
-        """
-        parameters = [p for p in self.module_.parameters() if p.grad is not None]
-        gradients = torch.autograd.grad(penalty, parameters, materialize_grads=True)
-        length = _length([p.grad for p in parameters if p.grad is not None])
-        factor = (length / _length(gradients).clamp_min(1e-12)).clamp_max(1.0)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            assert parameter.grad is not None
-            parameter.grad.add_(gradient * factor)
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
@@ -170,11 +158,7 @@ class FusionTrainer(NeuralNet):
         loss = float(total) / sum(sizes)
         self.history.record(f"{prefix}_loss", loss)
         if self.player is not None:
-            bound = self.player.pop_bound() if training else self.player.measure(iterator.rows)
-            self.history.record("dependency" if training else "valid_dependency", bound)
+            bounds = self.player.pop_bounds() if training else self.player.measure(iterator.rows)
+            self.history.record("dependency" if training else "valid_dependency", float(bounds[0]))
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(f"the {prefix} loss became {loss} in epoch {len(self.history)}")
-
-
-def _length(gradients: Sequence[Tensor]) -> Tensor:
-    return torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()

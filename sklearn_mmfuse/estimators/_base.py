@@ -95,8 +95,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
     _member_params: ClassVar[frozenset[str]] = frozenset(
         {
             "class_weight",
+            "critic_learning_rate",
             "dropout",
             "early_stopping",
+            "interaction_weight",
             "learning_rate",
             "max_epochs",
             "max_grad_norm",

@@ -40,6 +40,7 @@ def how_many(plan: FitPlan) -> int:
     whole = plan.net.has_population or len(plan.net.training_parts()) > 1
     read = len(plan.train) if whole else rows  # at once, of every member
     values = COPIES * (parameters + rows * plan.net.n_mask_units) + 2 * read * inputs
+    values += len(plan.train) * plan.net.n_population_values
     size = values * next(plan.net.parameters()).element_size()
     if plan.options.device.type == "cuda":
         return max(1, torch.cuda.mem_get_info(plan.options.device)[0] // (2 * size))

@@ -27,7 +27,7 @@ def shuffled_term(dependency: str, shuffled: Tensor, share: Tensor) -> Tensor:
     NOTE[DIFF] Eq. 7 prints the exponent `T^-1` and eq. 8 the logarithm of the mean; both have no
     finite supremum, and neither is the result it cites.
 
-    **Shape**: T `(..., B)` and the rows' shares `(B,)`, which add up to 1, to `(...)`.
+    **Shape**: T `(..., B)`, and the rows' shares `(B,)` or the same, which add up to 1, to `(...)`.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def shuffled_term(dependency: str, shuffled: Tensor, share: Tensor) -> Tensor:
     tensor(0.)
     """
     if dependency == "wasserstein":
-        return shuffled @ share
+        return (shuffled * share).sum(dim=-1)
     log_mean = torch.logsumexp(shuffled + share.log(), dim=-1)
     return log_mean if dependency == "kl" else (log_mean - 1.0).exp()
 
@@ -57,7 +57,7 @@ def dependency_bound(
     >>> dependency_bound("wasserstein", torch.tensor([1.0, 2.0]), torch.zeros(2), (half, half))
     tensor(1.5000)
     """
-    return joint @ shares[0] - shuffled_term(dependency, shuffled, shares[1])
+    return (joint * shares[0]).sum(dim=-1) - shuffled_term(dependency, shuffled, shares[1])
 
 
 class DependencyGain:
@@ -86,9 +86,14 @@ class DependencyGain:
         log_mean = torch.logsumexp(shuffled + shares[1].log(), dim=-1)
         if update or self._average is None:
             self._average = self._moved(log_mean.detach())
-        gain = joint @ shares[0] - (log_mean - self._average).exp()
-        bound = joint @ shares[0] - log_mean
+        mean = (joint * shares[0]).sum(dim=-1)
+        gain, bound = mean - (log_mean - self._average).exp(), mean - log_mean
         return gain + (bound - gain).detach()  # the value of the one, the gradient of the other
+
+    def take(self, kept: Tensor) -> None:
+        """Go on with some members only."""
+        if self._average is not None:
+            self._average = self._average[kept]
 
     def _moved(self, log_mean: Tensor) -> Tensor:
         if self._average is None:

@@ -20,6 +20,7 @@ from sklearn_mmfuse.nets._shuffling import (
     Shares,
     complete_rows,
     draw_orders,
+    reorder,
     row_shares,
     shuffle_modalities,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "fusion_terms",
     "global_generator",
     "make_mro_net",
+    "reorder",
     "row_shares",
     "row_slices",
     "rows_at_once",

@@ -251,6 +251,11 @@ class FusionNet(nn.Module, ABC):
         """Whether predictions are normalized by statistics of the training rows."""
         return False
 
+    @property
+    def n_population_values(self) -> int:
+        """How many numbers :meth:`set_population` holds of every row and member, beside inputs."""
+        return 0
+
     def set_population(self, rows: PopulationRows) -> None:
         """Take the statistics that predictions are normalized by, where a net has some.
 

@@ -261,7 +261,9 @@ class GroupMLPs(nn.Module):
             return dict(brought)
         drop = drop or MaskReader(None)
         encoded = self.together({name: brought[name] for name in self._joint})
-        products = {n: self._add_up(self._names.index(n), drop(x)) for n, x in encoded.items()}
+        products = {
+            n: self._add_up(self._names.index(n), drop.to_mean(x)) for n, x in encoded.items()
+        }
         return {**brought, **products}
 
     def combine(self, brought: Mapping[str, Tensor], drop: MaskReader | None = None) -> Tensor:
@@ -295,7 +297,7 @@ class GroupMLPs(nn.Module):
             ]
             stacked = torch.stack(_equally_long(rows, slots.spec), dim=1)
             stacked = stacked.expand(n_members, *stacked.shape[1:]).flatten(0, 1)
-            features = drop(bank(stacked)).unflatten(0, (n_members, len(readers)))
+            features = drop.to_mean(bank(stacked)).unflatten(0, (n_members, len(readers)))
             for (_, name), feature in zip(readers, features.unbind(1), strict=True):
                 encoded.setdefault(name, []).append(feature)
         return encoded

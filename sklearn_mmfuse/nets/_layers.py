@@ -143,3 +143,16 @@ class MaskReader:
         # Members that drop alike share one row (stride 0): only views here, no copies.
         mask = self._mask[:, start : self._position]
         return (x.reshape(mask.shape) * mask).view(x.shape)
+
+    def to_mean(self, x: Tensor, which: Tensor | None = None) -> Tensor:
+        """Return features `(..., B, H)`, those that are dropped at their means over the batch.
+
+        Features that hardly vary, such as the largest response of a filter, are drowned by what
+        dropping them to zero adds. `which` is zero where zero is meant all the same.
+        """
+        if self._mask is None:
+            return x
+        mean = x.mean(dim=-2, keepdim=True)
+        if which is not None:
+            mean = mean * which
+        return mean + self(x - mean)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_mmfuse.nets._base import PopulationRows, row_slices
+from sklearn_mmfuse.nets._base import PopulationRows
 from sklearn_mmfuse.nets._critic import Critic
 from sklearn_mmfuse.nets._fusion import FusedNet
 from sklearn_mmfuse.nets._shuffling import (
@@ -22,6 +22,7 @@ from sklearn_mmfuse.nets._shuffling import (
 )
 
 SHUFFLES = 3  # of all training rows, to take the shift of T by
+COPIES = 5  # of all representations that are there at once
 FLOOR = 1e-12  # of a unit's mean square; a variance below is rounding
 
 __all__ = ["DependencyNet", "side_by_side", "unit_statistics"]
@@ -100,31 +101,42 @@ class DependencyNet(FusedNet):
         """Whether predictions depend on statistics of the training rows: the critic's do."""
         return True
 
+    @property
+    def n_population_values(self) -> int:
+        """How many numbers :meth:`set_population` holds of every row and member, beside inputs."""
+        return COPIES * len(self.terms) * self.fusion.width
+
     @torch.no_grad()
     def set_population(self, rows: PopulationRows) -> None:
         """Take mean and spread of every unit, and the shift of T, over rows without gaps."""
         X, weight = complete_rows(rows.X, rows.weight, rows.present)
-        if len(weight) < 2:
+        n_rows = weight.shape[-1]
+        if n_rows < 2:
             return
         generator = torch.Generator().manual_seed(0)  # the same rows, the same numbers
-        shift, scale = unit_statistics(self._represent_all(X), weight / weight.sum())
+        share = weight / weight.sum(-1, keepdim=True)
+        shift, scale = unit_statistics(self._represent_all(X), share)
         self.fused_shift.copy_(shift)
         self.fused_scale.copy_(scale)
         scores, shares = [], []
         for _ in range(SHUFFLES):
-            orders = draw_orders(len(weight), len(X), generator)
+            orders = draw_orders(n_rows, len(X), generator)
+            orders = orders.expand(*weight.shape[:-1], *orders.shape)
             fused = self._represent_all(shuffle_modalities(X, orders))
             scores.append(self.critic((fused - shift) * scale))
             shares.append(row_shares(weight, orders)[1] / SHUFFLES)
-        t, share = torch.cat(scores, dim=1), torch.cat(shares)
-        mean = t @ share if self.critic.lipschitz else torch.logsumexp(t + share.log(), dim=1)
+        t, share = torch.cat(scores, dim=1), torch.cat(shares, dim=-1)
+        if self.critic.lipschitz:
+            mean = (t * share).sum(dim=1)
+        else:
+            mean = torch.logsumexp(t + share.log(), dim=1)
         self.subtracted.copy_(mean.unsqueeze(1))
 
     def _represent_all(self, X: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
         pieces = []
-        for piece in row_slices(X, self.max_rows):
-            here = None if present is None else present[piece]
-            pieces.append(self.represent({n: x[piece] for n, x in X.items()}, here))
+        for piece, start, stop in self.row_pieces(X):
+            here = None if present is None else present[..., start:stop, :]
+            pieces.append(self.represent(piece, here))
         return torch.cat(pieces, dim=1)
 
     def scores(self, X: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
@@ -142,9 +154,9 @@ def side_by_side(embedded: Tensor) -> Tensor:
 def unit_statistics(fused: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the inverse spread of units `(E, B, D)`, `(E, 1, D)` each.
 
-    A unit that does not vary has scale zero. `share` `(B,)` adds up to 1.
+    A unit that does not vary has scale zero. `share` `(B,)` or `(E, B)` adds up to 1.
     """
-    share = share.view(1, -1, 1)
+    share = share.unsqueeze(-1)
     mean = (fused * share).sum(dim=1, keepdim=True)
     variance = ((fused - mean).square() * share).sum(dim=1, keepdim=True)
     least = FLOOR * mean.square() + torch.finfo(fused.dtype).tiny

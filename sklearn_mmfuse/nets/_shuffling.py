@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["Shares", "complete_rows", "draw_orders", "row_shares", "shuffle_modalities"]
+__all__ = ["Shares", "complete_rows", "draw_orders", "reorder", "row_shares", "shuffle_modalities"]
 
 Shares = tuple[Tensor, Tensor]  # of joint and of shuffled rows, adding up to 1 each
 
@@ -36,24 +36,56 @@ def draw_orders(n_rows: int, n_modalities: int, generator: torch.Generator) -> T
 
 
 def shuffle_modalities(X: Mapping[str, Tensor], orders: Tensor) -> dict[str, Tensor]:
-    """Return rows each of whose modalities was put in its own order."""
+    """Return rows each of whose modalities was put in its own order.
+
+    **Shape**: `(n, *sample)` and orders `(M, n)`, or `(E, n, *sample)` and `(E, M, n)`.
+    """
     orders = orders.to(next(iter(X.values())).device)
-    return {name: x[order] for (name, x), order in zip(X.items(), orders, strict=True)}
+    own = orders.dim() == 3
+    return {
+        name: reorder(x, order) if own else x[order]
+        for (name, x), order in zip(X.items(), orders.unbind(-2), strict=True)
+    }
+
+
+def reorder(x: Tensor, order: Tensor) -> Tensor:
+    """Return the rows of members, `(E, n, ...)`, in one order `(n,)` or each in its own `(E, n)`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mmfuse.nets._shuffling import reorder
+    >>> x = torch.tensor([[1, 2], [3, 4]])
+    >>> reorder(x, torch.tensor([1, 0])).tolist()
+    [[2, 1], [4, 3]]
+    >>> reorder(x, torch.tensor([[0, 1], [1, 0]])).tolist()
+    [[1, 2], [4, 3]]
+    """
+    if order.dim() == 1:
+        return x[:, order]
+    return x[torch.arange(len(x), device=x.device).unsqueeze(1), order]
 
 
 def row_shares(weight: Tensor, orders: Tensor) -> Shares:
     """Return what joint and shuffled rows count, adding up to 1.
 
     A shuffled row counts as the product of what its modalities' rows do.
+
+    **Shape**: `(n,)` and orders `(M, n)`, or `(E, n)` and `(E, M, n)`, to twice the first.
     """
-    shuffled = weight[orders.to(weight.device)].prod(dim=0)
-    return weight / weight.sum(), shuffled / shuffled.sum()
+    orders = orders.to(weight.device)
+    each = weight.unsqueeze(-2).expand(orders.shape).gather(-1, orders)
+    shuffled = each.prod(dim=-2)
+    return weight / weight.sum(-1, keepdim=True), shuffled / shuffled.sum(-1, keepdim=True)
 
 
 def complete_rows(
     X: Mapping[str, Tensor], weight: Tensor, present: Tensor | None
 ) -> tuple[Mapping[str, Tensor], Tensor]:
-    """Return the rows that lack no modality: what is absent depends on nothing."""
+    """Return the rows that lack no modality: what is absent depends on nothing.
+
+    Members have their own rows only where none has a gap.
+    """
     if present is None:
         return X, weight
     rows = present.amin(dim=1).nonzero().squeeze(1)

@@ -214,4 +214,5 @@ def test_half_an_ensemble_is_none(data, monkeypatch):
 
     monkeypatch.setattr("sklearn_mmfuse.estimators._ensemble.train_alone", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        MutualDependencyClassifier(n_members=2, n_critic_steps=1, **SMALL).fit(X, y)
+        # Which no stack holds.
+        FusionClassifier(n_members=2, net_params={"optimizer": torch.optim.SGD}, **SMALL).fit(X, y)

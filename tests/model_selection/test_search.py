@@ -34,7 +34,7 @@ from sklearn_mmfuse import (
     SMURFClassifier,
 )
 from sklearn_mmfuse.estimators import _fitting, _together
-from sklearn_mmfuse.model_selection import MultimodalSearchCV, _search
+from sklearn_mmfuse.model_selection import MultimodalSearchCV, _search, _units
 from sklearn_mmfuse.model_selection._threads import fair_threads
 from sklearn_mmfuse.preprocessing import ModalityColumnTransformer
 
@@ -260,7 +260,6 @@ def test_what_is_not_ours_is_searched_as_ever():
 @pytest.mark.parametrize(
     "estimator",
     [
-        MutualDependencyClassifier(n_critic_steps=1, **SMALL),
         FusionClassifier(net_params={"optimizer": torch.optim.SGD}, **SMALL),
         FusionClassifier(encoder={"a": lambda: torch.nn.Linear(3, 2)}, **SMALL),
         MROClassifier(n_members=2, **SMALL),
@@ -269,6 +268,20 @@ def test_what_is_not_ours_is_searched_as_ever():
 )
 def test_what_cannot_be_stacked_is_fitted_alone(estimator):
     search_both(estimator, {"learning_rate": [1e-3, 1e-2]}, cv=2)
+
+
+def test_critics_of_a_grid_play_at_once(monkeypatch):
+    sizes, together = [], _units.train_together
+
+    def spy(build_net, plans):
+        sizes.append(len(plans))
+        return together(build_net, plans)
+
+    monkeypatch.setattr(_units, "train_together", spy)
+    estimator = MutualDependencyClassifier(n_critic_steps=1, **SMALL)
+    search_both(estimator, {"reg_lambda": [0.0, 0.1, 1.0], "learning_rate": [1e-3, 1e-2]}, cv=3)
+    assert sum(sizes) == 18
+    assert sorted(sizes) == [2, 2, 2, 4, 4, 4]  # of a fold, with a dependency that counts or not
 
 
 def test_a_plain_dict_and_random_candidates():

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from sklearn_mmfuse._terms import interaction_terms
-from sklearn_mmfuse.nets import ENCODERS, EncoderSpec, MRONet
+from sklearn_mmfuse._training._batches import draw_mask
+from sklearn_mmfuse.nets import ENCODERS, EncoderSpec, MaskReader, MRONet
 from sklearn_mmfuse.nets._encoders import make_encoder
+from sklearn_mmfuse.nets._group_mlps import GroupMLPs
 
 SEQUENCES = ["gru", "lstm", "transformer", "conv1d"]
 OPTIONS = {
@@ -173,3 +175,39 @@ def test_the_statistics_of_inputs_are_taken_per_feature(kind):
     assert spec.feature_shape == (1, 3)
     assert EncoderSpec("conv2d", (2, 9, 6), 6).feature_shape == (2, 1, 1)
     assert EncoderSpec("mlp", (4,), 4).feature_shape == (4,)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_features_are_dropped_to_their_means(n_members):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n_members, 40, 6, generator=generator, dtype=torch.float64) + 10.0
+    x[..., 0] = 7.0  # does not vary, and so says the same whether it is dropped or not
+    mask = (torch.rand(n_members, 240, generator=generator, dtype=torch.float64) < 0.8) / 0.8
+    dropped = MaskReader(mask).to_mean(x)
+    torch.testing.assert_close(dropped[..., 0], x[..., 0])
+    mean, own = x.mean(dim=1, keepdim=True), mask.view(n_members, 40, 6)
+    torch.testing.assert_close(dropped, torch.where(own > 0, mean + (x - mean) / 0.8, mean))
+    assert MaskReader(None).to_mean(x) is x
+
+
+def test_encoders_that_hardly_vary_are_not_drowned_by_dropout():
+    # The largest response of random filters has a mean that is many of its deviations away from 0.
+    rng = np.random.default_rng(0)
+    X = {name: torch.tensor(rng.normal(size=(200, 60, 4))) for name in "at"}
+    specs = {name: EncoderSpec("conv1d", (None, 4), 16) for name in X}
+    net = GroupMLPs(
+        in_features=dict.fromkeys(X, 16),
+        groups=[("a",), ("t",)],
+        hidden=(8,),
+        n_outputs=1,
+        n_members=1,
+        activation="relu",
+        encoders=specs,
+    ).double()
+    net.reset_parameters([torch.Generator().manual_seed(0)])
+    with torch.no_grad():
+        quiet = net.bring(X)["a"]
+        mask = draw_mask(2 * 200 * 16, 0.9, torch.Generator().manual_seed(1), like=quiet)
+        loud = net.bring(X, MaskReader(mask.unsqueeze(0)))["a"]
+    spread = quiet.std(dim=1).mean()
+    assert (loud - quiet).square().mean().sqrt() < 0.6 * spread

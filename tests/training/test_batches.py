@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_mmfuse._training._batches import BatchSampler, Rows
+from sklearn_mmfuse._training._batches import BatchSampler, Rows, draw_mask
 
 
 def rows(n):
@@ -50,6 +50,36 @@ def test_masks_keep_the_expectation():
     assert mask.shape == (1, 50_000)
     torch.testing.assert_close(mask.unique(), torch.tensor([0.0, 1 / 0.75]))
     assert abs(float(mask.mean()) - 1) < 0.01
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n=st.integers(1, 50),
+    keep=st.one_of(st.just(1e-9), st.just(1 - 1e-9), st.floats(0.01, 0.99)),
+    seed=st.integers(0, 2**16),
+)
+def test_a_mask_has_two_values(n, keep, seed):
+    like = torch.zeros(0, dtype=torch.float64)
+    first, again = (
+        draw_mask(n, keep, torch.Generator().manual_seed(seed), like=like) for _ in range(2)
+    )
+    assert first.shape == (n,)
+    assert torch.equal(first, again)
+    share = min(max(round(keep * 2**16), 1), 2**16 - 1) / 2**16  # with which a unit is kept
+    assert set(first.tolist()) <= {0.0, 1.0 / share}
+
+
+def test_units_of_a_mask_are_independent():
+    # Four of them come from one random number.
+    for keep in (0.05, 0.3, 0.9):
+        mask = draw_mask(400_000, keep, torch.Generator().manual_seed(0), like=torch.zeros(0))
+        kept = (mask > 0).double().reshape(-1, 8)
+        expected = torch.full((8,), keep, dtype=torch.float64)
+        torch.testing.assert_close(kept.mean(0), expected, atol=0.01, rtol=0)
+        torch.testing.assert_close(mask.mean(), torch.ones(()), atol=0.02, rtol=0)
+        covariance = torch.cov(kept.T) - torch.diag(expected * (1 - expected))
+        assert covariance.abs().max() < 0.01
+    assert draw_mask(8, 1.0, torch.Generator(), like=torch.zeros(0)) is None
 
 
 def test_picked_rows_are_read_only_when_they_are_needed():

@@ -13,11 +13,13 @@ from sklearn_mmfuse import (
     InTenseRegressor,
     MROClassifier,
     MRORegressor,
+    MutualDependencyClassifier,
+    MutualDependencyRegressor,
     RoutingClassifier,
     SMURFClassifier,
     SMURFRegressor,
 )
-from sklearn_mmfuse._training import DivergedError, _members
+from sklearn_mmfuse._training import DivergedError, _critic, _members
 from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients
 from sklearn_mmfuse.estimators._fitting import Shared
 from sklearn_mmfuse.estimators._together import alike, train_together
@@ -61,7 +63,9 @@ def assert_same_as_alone(estimators, X, y, atol=1e-9, **fit_params):
         assert member.best_epoch_ == alone.best_epoch_
         for ours, theirs in zip(member.history_, alone.history_, strict=True):
             assert ours["epoch"] == theirs["epoch"]
-            assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=atol)
+            assert list(ours) == list(theirs)
+            for told in set(ours) - {"epoch", "dur"}:
+                assert ours[told] == pytest.approx(theirs[told], abs=atol, nan_ok=True)
         np.testing.assert_allclose(
             member.decompose(X, purify=False).values,
             alone.decompose(X, purify=False).values,
@@ -86,6 +90,10 @@ METHODS = [
     (FusionClassifier, {"fusion": "concat"}),
     (FusionClassifier, {"fusion": "tensor"}),
     (FusionClassifier, {"fusion": "low_rank"}),
+    (MutualDependencyClassifier, {"dependency": "kl", "n_critic_steps": 3}),
+    (MutualDependencyRegressor, {"dependency": "f", "fusion": "concat", "n_critic_steps": 2}),
+    (MutualDependencyClassifier, {"reg_lambda": 0.0, "n_critic_steps": 2}),
+    (MutualDependencyRegressor, {"max_grad_norm": 0.1, "critic_dropout": 0.0}),
 ]
 
 
@@ -124,7 +132,9 @@ def test_members_read_sequences(encoder, fusion, one_stream):
         X["t"] = np.concatenate([X["t"], X["t"][:, :1]], axis=1)
     common = COMMON | {"max_epochs": 2, "dropout": 0.2, "encoder": encoder, "fusion": fusion}
     estimators = [
-        FusionClassifier(learning_rate=rate, random_state=0 if one_stream else i, **common)
+        clone(FusionClassifier(**common)).set_params(
+            learning_rate=rate, random_state=0 if one_stream else i, max_epochs=1 + i
+        )
         for i, rate in enumerate(RATES[:2])
     ]
     assert_same_as_alone(estimators, X, y)
@@ -159,7 +169,7 @@ def test_all_that_may_differ_between_members_does():
     X, y = vectors()
     y = (y > 0).astype(int)
     settings = [
-        {"weight_decay": 0.1, "dropout": 0.5, "max_grad_norm": None},
+        {"weight_decay": 0.1, "dropout": 0.5, "max_grad_norm": None, "interaction_weight": 3.0},
         {"learning_rate": 0.05, "class_weight": "balanced", "max_epochs": 3},
         {"random_state": 7, "reg_lambda": 0.5, "p": 2.0, "n_iter_no_change": 1},
         {"early_stopping": True, "validation_fraction": 0.2, "max_grad_norm": 0.01, "p": 1.5},
@@ -170,6 +180,45 @@ def test_all_that_may_differ_between_members_does():
     # Another number of training rows is another stack.
     other = clone(base).set_params(**settings[3])
     assert not alike(estimators[0]._plan(X, y, None, None, Shared()), _plan(other, X, y))
+
+
+def test_critics_differ_in_what_they_weigh_and_how_they_step():
+    X, y = vectors()
+    y = (y > 0).astype(int)
+    base = MutualDependencyClassifier(**COMMON, dependency="kl", n_critic_steps=3, random_state=0)
+    settings = [
+        {"critic_learning_rate": 1e-2, "max_epochs": 2},
+        {"reg_lambda": 2.0, "learning_rate": 0.05},
+        {"random_state": 7, "max_grad_norm": None},
+    ]
+    estimators = [clone(base).set_params(**setting) for setting in settings]
+    assert_same_as_alone(estimators, X, y)
+    for other in ({"reg_lambda": 0.0}, {"n_critic_steps": 1}, {"critic_dropout": 0.1}):
+        different = clone(base).set_params(**other)
+        assert not alike(_plan(base, X, y), _plan(different, X, y))
+
+
+def test_what_critics_draw_does_not_depend_on_how_much_is_read_at_once(monkeypatch):
+    X, y = vectors()
+    model = MutualDependencyRegressor(**COMMON, n_critic_steps=3, random_state=0)
+    at_once = model.fit(X, y).predict(X)
+    monkeypatch.setattr(_critic, "rows_at_once", lambda blocks: 1)
+    np.testing.assert_allclose(model.fit(X, y).predict(X), at_once, atol=1e-9, rtol=0)
+
+
+def test_critics_of_incomplete_rows_share_them_or_play_alone():
+    X, y = vectors()
+    X["a"][::7], X["v"][3::8] = np.nan, np.nan
+    y = (y > 0).astype(int)
+    base = MutualDependencyClassifier(**COMMON, n_critic_steps=2, random_state=0)
+    shared, params = Shared(), {"learning_rate": 0.05, "reg_lambda": 1.0}
+    one, other, apart = (
+        clone(base).set_params(**setting)._plan(X, y, None, None, shared)
+        for setting in ({}, params, {"random_state": 1})
+    )
+    assert alike(one, other)
+    assert not alike(one, apart)
+    assert_same_as_alone([clone(base), clone(base).set_params(**params)], X, y)
 
 
 def _plan(estimator, X, y):

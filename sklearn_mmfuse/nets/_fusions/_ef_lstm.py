@@ -38,7 +38,6 @@ class EFLSTMFusion(AlignedFusion):
     def __init__(self, setting: FusionSetting) -> None:
         width, reads = int(setting.options["state_dim"]), sum(setting.in_features.values())
         super().__init__(setting, width)
-        self._n_members = setting.n_members
         self.lstm = LSTMEncoder(
             EncoderSpec("lstm", (None, reads), width),
             n_members=setting.n_members,
@@ -56,4 +55,5 @@ class EFLSTMFusion(AlignedFusion):
         steps, valid = align(brought)
         together = torch.cat([steps[name] for name in self.names], dim=-1)
         together = together.masked_fill(~valid.unsqueeze(-1), torch.nan)
-        return self.lstm(together.expand(self._n_members, -1, -1, -1))
+        n_members = len(next(self.lstm.parameters()))  # those that are left
+        return self.lstm(together.expand(n_members, -1, -1, -1))
