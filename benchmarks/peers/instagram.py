@@ -37,6 +37,7 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "dropout": [0.1, 0.5],
         "hidden_layer_sizes": [(64,), (256,)],
         "learning_rate": [3e-4, 3e-3],
+        "max_order": [1, 2],
     },
     "Routing": {**COMMON, "dropout": [0.1, 0.3, 0.5], "temperature": [4.0, 16.0]},
 }

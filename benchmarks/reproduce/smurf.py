@@ -1,22 +1,33 @@
 """SMURF beside its paper: synthetic data with known contributions, and one modality at a time.
 
-1. Section 4.1: y = u_A + u_B + u_C + r_AB + r_AC + r_BC, 500 training and 500 test rows, linear
-   nets. Mean correlation of learned and true contributions. (Bimodal: r_AC is unique to A.)
+1. Section 4.1: y = u_A + u_B + u_C + r_AB + r_AC + r_BC, linear nets. Mean correlation of learned
+   and true contributions. (Bimodal: r_AC is unique to A.) And Table 5, synthetic rows: one modality
+   available, the full prediction recovered from it, of the same fits.
 2. Appendix A: y = u_A u_B + u_C r_AB, 2,500 rows, orders 1 to 3; terms as trained, and purified.
-3. Table 5, synthetic rows: one modality available, the full prediction recovered from it.
-4. Breast cancer, three feature blocks as modalities, 5 folds: accuracy with all, and with one.
+3. Breast cancer, three feature blocks as modalities, 5 folds: accuracy with all, and with one.
+
+1 and 2 choose by 500 validation rows, as the paper does: the weight of the penalty, decay, and in
+2 the width. In 1 what can be predicted is linear, and nearly every setting does; among those whose
+r on the validation rows is within 0.001 of the best, the strongest decay, then the largest weight
+is taken, a rule that was made up after single fits of two seeds had shown that decay decides who
+gets what is shared, and which decides most of the choice with three modalities.
+The optimizer of 1 is the authors': Adam, L2 in the gradient; its step size and E-HGR's architecture
+(it needs an embedding) were not searched. 3 is at the library's defaults.
 
 Every row: mean (s.d.) over seeds; "paper's penalty" is balance=False.
 
-    python -m benchmarks.reproduce smurf-5.1 smurf-appendix-a smurf-table-5 smurf-cancer
+    python -m benchmarks.reproduce smurf-5.1 smurf-appendix-a smurf-cancer
 """
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+import torch
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 
 from benchmarks.reproduce import seeds
 from benchmarks.reproduce.rows import figure
@@ -28,26 +39,42 @@ from sklearn_mmfuse.datasets import (
     make_redundant,
     make_redundant_interactions,
 )
+from sklearn_mmfuse.model_selection import MultimodalSearchCV
 
+N = 500  # rows to train on, to choose by, and to test with
 LINEAR = {
     "hidden_layer_sizes": (),
     "learning_rate": 0.01,
-    "max_epochs": 600,
+    "max_epochs": 1000,
     "early_stopping": False,
-    "weight_decay": 0.0,
     "batch_size": 250,
 }
-# Soft-HGR needs an embedding, so this is another architecture than the linear nets; not searched.
-EMBEDDED = LINEAR | {"hidden_layer_sizes": (16,), "activation": "tanh", "learning_rate": 3e-3}
+EMBEDDED = LINEAR | {
+    "hidden_layer_sizes": (16,),
+    "activation": "tanh",
+    "learning_rate": 3e-3,
+    "factorization": "ehgr",
+}
+L2 = {
+    "net_params": [
+        {"optimizer": torch.optim.Adam, "optimizer__weight_decay": l2} for l2 in (0.1, 0.01, 0.001)
+    ]
+}
+WEIGHTED = L2 | {"reg_lambda": [1.0, 0.5, 0.1]}
 SMURFS = {
-    "SMURF": (SMURFRegressor, LINEAR),
-    "paper's penalty": (SMURFRegressor, LINEAR | {"balance": False}),
-    "no penalty": (SMURFRegressor, LINEAR | {"factorization": None}),
+    "SMURF": (SMURFRegressor, LINEAR, WEIGHTED),
+    "paper's penalty": (SMURFRegressor, LINEAR | {"balance": False}, WEIGHTED),
+    "no penalty": (SMURFRegressor, LINEAR | {"factorization": None}, L2),
 }
 ALL = {
-    "late fusion": (MRORegressor, LINEAR | {"max_order": 1}),
-    "E-HGR": (SMURFRegressor, EMBEDDED | {"factorization": "ehgr"}),
+    "late fusion": (MRORegressor, LINEAR | {"max_order": 1}, L2),
+    "E-HGR": (SMURFRegressor, EMBEDDED, WEIGHTED),
     **SMURFS,
+}
+INTERACTIONS = {
+    "reg_lambda": [0.1, 0.5],
+    "weight_decay": [0.01, "auto"],
+    "hidden_layer_sizes": [(32,), (64,)],
 }
 TABLE_5 = {
     "late fusion": (0.633, 0.674, 0.672),
@@ -62,6 +89,7 @@ APPENDIX_A = {
     "B × C (redundant with A × C)": 0.998,
 }
 FILE = "smurf.json"
+TOLERANCE = 0.001  # of r on the validation rows
 report = partial(seeds.report, FILE)
 
 
@@ -69,29 +97,81 @@ def correlation(a, b):
     return float(np.corrcoef(a, b)[0, 1])
 
 
+def search(model, grid, data, n_train, scoring):
+    """Return all candidates' parameters, and their scores on the rows after the first `n_train`."""
+    watched = PredefinedSplit(np.where(np.arange(len(data.target)) < n_train, -1, 0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = MultimodalSearchCV(
+            model, grid, cv=watched, scoring=scoring, refit=False, error_score="raise"
+        )
+        results = found.fit(data.data, data.target).cv_results_
+    return results["params"], results["mean_test_score"]
+
+
+def head(toy, n):
+    """Return the first rows of made-up data."""
+    return type(toy)(data=toy.data[:n], target=toy.target[:n])
+
+
 def factorization(options):
     n_seeds = seeds.prepare(options)
-    print("1. factorization, r of learned and true contributions")
-    for n_modalities, paper in SECTION_5_1.items():
-        for name, (cls, params) in SMURFS.items():
-            fits, means = [], []
-            for seed in range(n_seeds):
-                toy = make_redundant(1000, n_modalities=n_modalities, random_state=seed)
-                model = cls(random_state=seed, **params).fit(toy.data[:500], toy.target[:500])
-                parts = model.decompose(toy.data[500:])
-                fits.append(correlation(parts.sum()[:, 0], toy.target[500:]))
-                means.append(np.mean([truth_r(parts, toy, term) for term in parts.terms]))
-            figure = f"paper {paper}" if name == "SMURF" else ""
-            report(f"{n_modalities} modalities, {name}", means, figure)
-            report(f"{n_modalities} modalities, {name}: r(prediction, y)", fits)
+    print("1. factorization, and one modality available")
+    for n_modalities in SECTION_5_1:
+        for name, how in (SMURFS if n_modalities == 2 else ALL).items():
+            told = [one_fit(n_modalities, how, seed) for seed in range(n_seeds)]
+            key = f"{n_modalities} modalities, {name}"
+            report(f"{key}: r(prediction, y)", [one["fit"] for one in told])
+            if name in SMURFS:
+                paper = f"paper {SECTION_5_1[n_modalities]}" if name == "SMURF" else ""
+                report(key, [one["terms"] for one in told], paper)
+            for m in "ABC" if n_modalities == 3 else "":
+                papers = TABLE_5.get(name)
+                paper = f"paper {papers['ABC'.index(m)]}" if papers else ""
+                report(f"{m} alone, {name}", [one[m] for one in told], paper)
+    best = [[best_alone(seed, m) for seed in range(n_seeds)] for m in "ABC"]
+    for m, values in zip("ABC", best, strict=True):
+        report(f"{m} alone, best possible", values)
 
 
-def truth_r(parts, toy, term):
+def one_fit(n_modalities, how, seed):
+    """Choose, train on the same rows, and tell what the test rows show."""
+    cls, params, grid = how
+    toy = make_redundant(3 * N, n_modalities=n_modalities, random_state=seed)
+    model = earlier(cls, random_state=seed, **params)
+    candidates, scores = search(model, grid, head(toy, 2 * N), N, make_scorer(correlation))
+    good = [c for c, r in zip(candidates, scores, strict=True) if r > max(scores) - TOLERANCE]
+    chosen = max(good, key=strength)
+    print(f"    {chosen}, of {len(good)} as good", flush=True)
+    model.set_params(**chosen).fit(toy.data[:N], toy.target[:N])
+    test, y = toy.data[2 * N :], toy.target[2 * N :]
+    parts = model.decompose(test)
+    told = {"fit": correlation(parts.sum()[:, 0], y)}
+    if isinstance(model, SMURFRegressor):
+        rows = slice(2 * N, None)
+        told["terms"] = np.mean([truth_r(parts, toy, term, rows) for term in parts.terms])
+    if n_modalities == 3:
+        told |= {m: correlation(model.predict(test, available=[m]), y) for m in "ABC"}
+    return told
+
+
+def strength(params):
+    return params["net_params"]["optimizer__weight_decay"], params.get("reg_lambda", 0.0)
+
+
+def truth_r(parts, toy, term, rows):
     if term.kind == "unique":
-        truth = toy.contributions[str(term)][500:, 0]
+        truth = toy.contributions[str(term)][rows, 0]
     else:
-        truth = toy.latents["r_" + "".join(sorted(term.modalities + term.partner))][500:]
+        truth = toy.latents["r_" + "".join(sorted(term.modalities + term.partner))][rows]
     return correlation(parts[term][:, 0], truth)
+
+
+def best_alone(seed, m):
+    """Return the r of what one modality knows of the target."""
+    toy = make_redundant(3 * N, random_state=seed)
+    rows = slice(2 * N, None)
+    return correlation(np.asarray(toy.data[m])[rows].sum(axis=1), toy.target[rows])
 
 
 def interactions(options):
@@ -102,18 +182,11 @@ def interactions(options):
     fits = []
     for seed in range(n_seeds):
         toy = make_redundant_interactions(2500, random_state=seed)
-        model = earlier(
-            SMURFRegressor,
-            max_order=3,
-            hidden_layer_sizes=(32,),
-            activation="tanh",
-            learning_rate=3e-3,
-            weight_decay=1e-2,
-            max_epochs=400,
-            n_iter_no_change=80,
-            early_stopping=True,
-            random_state=seed,
-        ).fit(toy.data[:2000], toy.target[:2000])
+        model = SMURFRegressor(max_order=3, dropout=0.0, random_state=seed)
+        candidates, scores = search(model, INTERACTIONS, head(toy, 2000), 1500, "r2")
+        chosen = candidates[int(np.argmax(scores))]
+        print(f"    {chosen}", flush=True)
+        model.set_params(**chosen).fit(toy.data[:2000], toy.target[:2000])
         test, latents = toy.data[2000:], toy.latents[2000:]
         shared = latents["u_C"] * latents["r_AB"]
         truth = dict(zip(names, [latents["u_A"] * latents["u_B"], shared, shared], strict=True))
@@ -128,32 +201,14 @@ def interactions(options):
         report(f"{name}, {how}", values, f"paper {APPENDIX_A[name]}")
 
 
-def one_modality(options):
-    n_seeds = seeds.prepare(options)
-    print("3. Table 5, synthetic: r(prediction from one modality, y)")
-    for name, (cls, params) in ALL.items():
-        scores = {m: [] for m in "ABC"}
-        for seed in range(n_seeds):
-            toy = make_redundant(1000, random_state=seed)
-            model = cls(random_state=seed, **params).fit(toy.data[:500], toy.target[:500])
-            for m in "ABC":
-                found = model.predict(toy.data[500:], available=[m])
-                scores[m].append(correlation(found, toy.target[500:]))
-        for m, paper in zip("ABC", TABLE_5.get(name, [""] * 3), strict=True):
-            report(f"{m} alone, {name}", scores[m], f"paper {paper}" if paper else "")
-
-
 def breast_cancer(options):
     n_seeds = seeds.prepare(options)
-    print("4. breast cancer, 5 folds: accuracy")
+    print("3. breast cancer, 5 folds: accuracy")
     cancer = load_breast_cancer_modalities()
     X, y = cancer.data, cancer.target
-    params = {"max_epochs": 100, "weight_decay": 1e-2, "early_stopping": False}
     models = {
-        "late fusion": lambda seed: earlier(
-            MROClassifier, max_order=1, random_state=seed, **params
-        ),
-        "SMURF": lambda seed: earlier(SMURFClassifier, random_state=seed, **params),
+        "late fusion": lambda seed: MROClassifier(max_order=1, random_state=seed),
+        "SMURF": lambda seed: SMURFClassifier(random_state=seed),
     }
     for name, make in models.items():
         scores = {available: [] for available in ("all", *X)}
@@ -184,9 +239,11 @@ def rows_5_1():
 def rows_appendix_a():
     """Return the rows as purified: as trained, pairs hold what single modalities explain."""
     results = load(FILE)
+    fit = results["interactions: r(prediction, y)"]["mean"]
     because = (
-        "more than the paper's on the unique interaction, less on the redundant ones: what all "
-        "three pairs see in part is split among them; 0.983 and 0.980 with Adam and L2"
+        "more than the paper's on the unique interaction, less on the redundant ones: each pair "
+        "holds about half of what both see, and all that the fit lacks (r of the prediction "
+        f"{fit:.3f})"
     )
     return [
         figure(
@@ -199,19 +256,19 @@ def rows_appendix_a():
     ]
 
 
-WHY = {
-    "late fusion": "ours varies by seed (the paper's s.d. is 0.001), as nothing says which "
-    "modality holds what several share; how the paper's was trained was not found out",
-    "E-HGR": "another architecture (it needs an embedding), not searched",
-    "no penalty": "no penalty: which modality holds what is shared is left to chance",
-    "SMURF": "other draws: the best possible here is 0.702, 0.697 and 0.706",
-}
+HALVES = (
+    "other draws; decay leaves each modality half of what it shares with another, with which r is "
+    "0.667 in the population"
+)
+WHY = {"late fusion": HALVES, "E-HGR": HALVES, "no penalty": HALVES}
 
 
 def rows_table_5():
     results = load(FILE)
+    best = ", ".join(f"{results[f'{m} alone, best possible']['mean']:.3f}" for m in "ABC")
+    why = WHY | {"SMURF": f"other draws: the best possible here is {best}"}
     return [
-        figure(f"{m} alone, {name}", value, results[f"{m} alone, {name}"]["values"], WHY[name])
+        figure(f"{m} alone, {name}", value, results[f"{m} alone, {name}"]["values"], why[name])
         for name, papers in TABLE_5.items()
         for m, value in zip("ABC", papers, strict=True)
     ]
