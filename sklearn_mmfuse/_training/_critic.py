@@ -25,6 +25,7 @@ from sklearn_mmfuse.nets import (
     DependencyNet,
     MaskReader,
     Shares,
+    complete_numbers,
     complete_rows,
     draw_orders,
     reorder,
@@ -64,7 +65,7 @@ class _Stream:
 
     def __init__(self, rows: Rows, batch_size: int, seed: int) -> None:
         if rows.present is not None:
-            rows = rows.take(rows.present.amin(dim=1).nonzero().squeeze(1))
+            rows = rows.take(complete_numbers(rows.present))
         self.rows = replace(rows, offset=None, present=None)
         self.batch_size = min(batch_size, len(rows))
         self.generator = torch.Generator().manual_seed((seed + 2**30) % 2**63)
@@ -126,7 +127,7 @@ class CriticPlayer:
     ) -> None:
         self.net, self.options = net, options[0]
         self._streams = [_Stream(rows, batch_size, seed) for rows, seed in streams]
-        self._shared = len(streams) < len(options) or len(options) == 1
+        self._shared = len(streams) == 1
         self.gain = DependencyGain(self.options.dependency)
         self._parameters = list(net.critic.parameters())
         self.optimizer = MemberAdamW(

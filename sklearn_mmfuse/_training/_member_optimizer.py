@@ -176,7 +176,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: Tensor) -> None
     if factor.device.type == "cpu" and bool((factor == 1.0).all()):
         return
     for gradient in gradients:
-        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+        gradient.mul_(_along(gradient, factor))
 
 
 def add_gradient(parameters: Sequence[nn.Parameter], penalty: Tensor) -> None:
@@ -189,7 +189,12 @@ def add_gradient(parameters: Sequence[nn.Parameter], penalty: Tensor) -> None:
     length = _lengths([_gradient(p) for p in moving], len(penalty))
     factor = (length / _lengths(gradients, len(penalty)).clamp_min(1e-12)).clamp_max(1.0)
     for parameter, gradient in zip(moving, gradients, strict=True):
-        _gradient(parameter).add_(gradient * factor.view(-1, *[1] * (gradient.dim() - 1)))
+        _gradient(parameter).add_(gradient * _along(gradient, factor))
+
+
+def _along(gradient: Tensor, factor: Tensor) -> Tensor:
+    """Return a factor of each member, `(E,)`, in a shape that multiplies a gradient."""
+    return factor.view(-1, *[1] * (gradient.dim() - 1))
 
 
 def _lengths(gradients: Sequence[Tensor], n_members: int) -> Tensor:

@@ -18,6 +18,7 @@ from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._routing import RoutingNet
 from sklearn_mmfuse.nets._shuffling import (
     Shares,
+    complete_numbers,
     complete_rows,
     draw_orders,
     reorder,
@@ -46,6 +47,7 @@ __all__ = [
     "SMURFNet",
     "SequentialMRONet",
     "Shares",
+    "complete_numbers",
     "complete_rows",
     "draw_orders",
     "fusion_terms",

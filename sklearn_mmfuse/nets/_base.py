@@ -253,7 +253,10 @@ class FusionNet(nn.Module, ABC):
 
     @property
     def n_population_values(self) -> int:
-        """How many numbers :meth:`set_population` holds of every row and member, beside inputs."""
+        """How many numbers to count of every row and member for :meth:`set_population`.
+
+        Of nets that hold several copies of what they represent; of others the inputs stand for it.
+        """
         return 0
 
     def set_population(self, rows: PopulationRows) -> None:

@@ -103,7 +103,7 @@ class DependencyNet(FusedNet):
 
     @property
     def n_population_values(self) -> int:
-        """How many numbers :meth:`set_population` holds of every row and member, beside inputs."""
+        """How many numbers to count of every row and member for :meth:`set_population`."""
         return COPIES * len(self.terms) * self.fusion.width
 
     @torch.no_grad()

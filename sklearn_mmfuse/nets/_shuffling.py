@@ -7,7 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["Shares", "complete_rows", "draw_orders", "reorder", "row_shares", "shuffle_modalities"]
+__all__ = [
+    "Shares",
+    "complete_numbers",
+    "complete_rows",
+    "draw_orders",
+    "reorder",
+    "row_shares",
+    "shuffle_modalities",
+]
 
 Shares = tuple[Tensor, Tensor]  # of joint and of shuffled rows, adding up to 1 each
 
@@ -79,6 +87,11 @@ def row_shares(weight: Tensor, orders: Tensor) -> Shares:
     return weight / weight.sum(-1, keepdim=True), shuffled / shuffled.sum(-1, keepdim=True)
 
 
+def complete_numbers(present: Tensor) -> Tensor:
+    """Return the numbers of the rows that lack no modality."""
+    return present.amin(dim=1).nonzero().squeeze(1)
+
+
 def complete_rows(
     X: Mapping[str, Tensor], weight: Tensor, present: Tensor | None
 ) -> tuple[Mapping[str, Tensor], Tensor]:
@@ -88,5 +101,5 @@ def complete_rows(
     """
     if present is None:
         return X, weight
-    rows = present.amin(dim=1).nonzero().squeeze(1)
+    rows = complete_numbers(present)
     return {name: x[rows] for name, x in X.items()}, weight[rows]

@@ -34,7 +34,7 @@ from sklearn_mmfuse import (
     SMURFClassifier,
 )
 from sklearn_mmfuse.estimators import _fitting, _together
-from sklearn_mmfuse.model_selection import MultimodalSearchCV, _search, _units
+from sklearn_mmfuse.model_selection import MultimodalSearchCV, _search
 from sklearn_mmfuse.model_selection._threads import fair_threads
 from sklearn_mmfuse.preprocessing import ModalityColumnTransformer
 
@@ -111,7 +111,9 @@ def test_results_are_those_of_grid_search(params):
         assert type(ours.scorer_) is type(theirs.scorer_)
 
 
-def test_max_members_changes_nothing_and_is_kept(monkeypatch):
+@pytest.fixture
+def stack_sizes(monkeypatch):
+    """How many members each net had that was trained."""
     sizes, train = [], _together.fit_members
 
     def spy(members, stack):
@@ -119,25 +121,25 @@ def test_max_members_changes_nothing_and_is_kept(monkeypatch):
         return train(members, stack)
 
     monkeypatch.setattr(_together, "fit_members", spy)
+    return sizes
+
+
+def test_max_members_changes_nothing_and_is_kept(stack_sizes):
     grid = {"learning_rate": np.logspace(-4, -2, 9)}
     results = {}
     for max_members in (1, 4, "auto"):
-        sizes.clear()
+        stack_sizes.clear()
         search = MultimodalSearchCV(model(), grid, cv=3, max_members=max_members, refit=False)
         results[max_members] = search.fit(X, Y).cv_results_["mean_test_score"]
-        assert max(sizes) == {1: 1, 4: 3, "auto": 9}[max_members]
-        assert sum(sizes) == 27
+        assert max(stack_sizes) == {1: 1, 4: 3, "auto": 9}[max_members]
+        assert sum(stack_sizes) == 27
     np.testing.assert_allclose(results[1], results["auto"])
     np.testing.assert_allclose(results[4], results["auto"])
 
 
-def test_few_candidates_train_together_over_folds(monkeypatch):
-    sizes, train = [], _together.fit_members
-    monkeypatch.setattr(
-        _together, "fit_members", lambda m, stack: sizes.append(len(m)) or train(m, stack)
-    )
+def test_few_candidates_train_together_over_folds(stack_sizes):
     MultimodalSearchCV(model(), {"dropout": [0.0, 0.3]}, cv=KFold(4), refit=False).fit(X, Y)
-    assert sizes == [4, 4]
+    assert stack_sizes == [4, 4]
 
 
 def inner_sides(monkeypatch):
@@ -270,18 +272,14 @@ def test_what_cannot_be_stacked_is_fitted_alone(estimator):
     search_both(estimator, {"learning_rate": [1e-3, 1e-2]}, cv=2)
 
 
-def test_critics_of_a_grid_play_at_once(monkeypatch):
-    sizes, together = [], _units.train_together
-
-    def spy(build_net, plans):
-        sizes.append(len(plans))
-        return together(build_net, plans)
-
-    monkeypatch.setattr(_units, "train_together", spy)
+def test_critics_of_a_grid_play_at_once(stack_sizes):
     estimator = MutualDependencyClassifier(n_critic_steps=1, **SMALL)
-    search_both(estimator, {"reg_lambda": [0.0, 0.1, 1.0], "learning_rate": [1e-3, 1e-2]}, cv=3)
-    assert sum(sizes) == 18
-    assert sorted(sizes) == [2, 2, 2, 4, 4, 4]  # of a fold, with a dependency that counts or not
+    grid = {"reg_lambda": [0.0, 0.1, 1.0], "learning_rate": [1e-3, 1e-2]}
+    MultimodalSearchCV(estimator, grid, cv=3, refit=False).fit(X, Y)
+    assert sum(stack_sizes) == 18
+    # Of a fold, with a dependency that counts or not.
+    assert sorted(stack_sizes) == [2, 2, 2, 4, 4, 4]
+    search_both(estimator, grid, cv=3)
 
 
 def test_a_plain_dict_and_random_candidates():
