@@ -19,8 +19,10 @@ __all__ = [
     "columns_of_arrays",
     "group_by_prefix",
     "is_frame",
+    "refuse_some_arrays",
     "resolve_columns",
     "select_columns",
+    "shortened",
     "stack_cells",
     "take_columns",
 ]
@@ -105,11 +107,12 @@ def _position(name: Any, names: Sequence[Any] | None) -> int:
             "pick by position."
         )
     if name not in names:
-        raise ValueError(f"X has no column {name!r}, only {_shortened(names)}.")
+        raise ValueError(f"X has no column {name!r}, only {shortened(names)}.")
     return names.index(name)
 
 
-def _shortened(names: Sequence[Any], limit: int = 10) -> str:
+def shortened(names: Sequence[Any], limit: int = 10) -> str:
+    """Return names as a text, the first of them if there are many."""
     listed = ", ".join(repr(name) for name in names[:limit])
     return listed if len(names) <= limit else f"{listed}, ... ({len(names)} in all)"
 
@@ -223,11 +226,24 @@ def by_top_level(X: pd.DataFrame) -> dict[str, Any]:
 
 
 def columns_of_arrays(X: Any) -> dict[str, Any] | None:
-    """Return the columns of a frame in which every cell is an array or absent, else None."""
+    """Return the columns of a frame in which every cell is an array, list or absent, else None."""
     columns = {name: X[name] for name in column_names(X) or []}
     if not columns or not len(X) or not all(_holds_arrays(column) for column in columns.values()):
         return None
     return columns
+
+
+def refuse_some_arrays(X: Any) -> None:
+    """Raise when the cells of some columns of a frame are arrays, and those of others are not."""
+    names = column_names(X) or []
+    arrays = [name for name in names if _holds_arrays(X[name])] if len(X) else []
+    if arrays:
+        other = next(name for name in names if name not in arrays)
+        raise ValueError(
+            f"Every cell of column {arrays[0]!r} is an array, but not of {other!r}. Pass "
+            f"{{{arrays[0]!r}: ..., {other!r}: ...}} as MultimodalData, or say which columns make "
+            "up a modality, modalities={name: columns}."
+        )
 
 
 def _holds_arrays(column: Any) -> bool:
@@ -235,7 +251,8 @@ def _holds_arrays(column: Any) -> bool:
         return True
     if column.dtype != object:
         return False
-    return isinstance(next((cell for cell in column if not _is_absent(cell)), None), np.ndarray)
+    first = next((cell for cell in column if not _is_absent(cell)), None)
+    return isinstance(first, np.ndarray | list | tuple)
 
 
 def _is_absent(cell: Any) -> bool:

@@ -9,11 +9,12 @@ from typing import Any, NoReturn, Self
 
 import narwhals.stable.v2 as nw
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_array
 
-__all__ = ["MultimodalData", "as_block", "check_modality_name", "trailing_shape"]
+__all__ = ["MultimodalData", "as_block", "check_modality_name", "feature_names", "trailing_shape"]
 
 Block = Any  # ndarray, csr or torch.Tensor
 
@@ -69,6 +70,8 @@ class MultimodalData:
             raise ValueError("MultimodalData needs at least one modality.")
         self._blocks = {check_modality_name(k): as_block(k, v) for k, v in blocks.items()}
         _check_lengths(self._blocks)
+        _check_row_labels(blocks)
+        self._feature_names = feature_names(given) | feature_names(named)
 
     # What scikit-learn reads ----------------------------------------------------------------------
 
@@ -83,7 +86,8 @@ class MultimodalData:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
         raise TypeError(
             "MultimodalData is not one array, so this operation cannot read it; pass one modality, "
-            f"X[{next(iter(self._blocks))!r}], or all of them side by side, X.to_numpy()."
+            f"X[{next(iter(self._blocks))!r}], or all of them side by side, X.to_numpy(). (A "
+            "ModalityColumnTransformer picks one by its name, and several by a list of names.)"
         )
 
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
@@ -116,7 +120,7 @@ class MultimodalData:
         if isinstance(key, int | np.integer) and not isinstance(key, bool):
             return {name: block[key] for name, block in self._blocks.items()}
         if _names_modalities(key):
-            return type(self)({name: self._block(name) for name in key})
+            return self._like({name: self._block(name) for name in key})
         rows = _row_key(key, len(self))
         return self._like({name: block[rows] for name, block in self._blocks.items()})
 
@@ -144,7 +148,13 @@ class MultimodalData:
         # Parts of checked blocks need no second check.
         new = object.__new__(type(self))
         new._blocks = blocks
+        new._feature_names = {k: v for k, v in self._feature_names.items() if k in blocks}
         return new
+
+    @property
+    def feature_names(self) -> dict[str, tuple[Any, ...]]:
+        """The columns of the modalities that were given as data frames."""
+        return dict(self._feature_names)
 
     # What a mapping has --------------------------------------------------------------------------
 
@@ -183,8 +193,12 @@ class MultimodalData:
         new : MultimodalData
             The other blocks are shared, not copied.
         """
-        given = {} if mapping is None else mapping
-        return type(self)(self._blocks | dict(given.items()) | named)
+        given = ({} if mapping is None else dict(mapping.items())) | named
+        new = type(self)(self._blocks | given)
+        kept = {k: v for k, v in self._feature_names.items() if k not in given}
+        passed = {k: v for k, v in feature_names(mapping).items() if k not in named}
+        new._feature_names = kept | passed | new._feature_names
+        return new
 
     def drop(self, names: str | Sequence[str]) -> Self:
         """Return a container without these modalities.
@@ -202,7 +216,10 @@ class MultimodalData:
         dropped = [names] if isinstance(names, str) else list(names)
         for name in dropped:
             self._block(name)
-        return type(self)({k: v for k, v in self._blocks.items() if k not in dropped})
+        left = {k: v for k, v in self._blocks.items() if k not in dropped}
+        if not left:
+            raise ValueError("MultimodalData needs at least one modality.")
+        return self._like(left)
 
     def to_numpy(self) -> NDArray[Any]:
         """Return all modalities side by side, sequences and images flattened: early fusion.
@@ -250,7 +267,9 @@ class MultimodalData:
         for part in rows[1:]:
             if set(part) != set(rows[0]):
                 raise ValueError(f"Modalities differ: {list(rows[0])} and {list(part)}.")
-        return cls({name: _concat(name, [part[name] for part in rows]) for name in rows[0]})
+        whole = cls({name: _concat(name, [part[name] for part in rows]) for name in rows[0]})
+        whole._feature_names = rows[0].feature_names
+        return whole
 
     def __repr__(self) -> str:
         parts = (f"{k} {_describe(v)} {v.dtype}" for k, v in self._blocks.items())
@@ -308,6 +327,51 @@ def _check_lengths(blocks: Mapping[str, Block]) -> None:
         raise ValueError(
             f"All modalities need the same samples, one per row, but {listed}; align them first."
         )
+
+
+def _check_row_labels(values: Mapping[str, Any]) -> None:
+    """Raise when pandas objects have the same rows in another order: they would be mixed up."""
+    labels = {
+        name: value.index
+        for name, value in values.items()
+        if isinstance(value, pd.DataFrame | pd.Series) and not _is_default(value.index)
+    }
+    for name, index in list(labels.items())[1:]:
+        first, other = next(iter(labels.items()))
+        if index.equals(other):
+            continue
+        shared = int(index.isin(other).sum())
+        if shared:  # labels of their own, such as file names, tell nothing
+            how = (
+                "in another order"
+                if shared == len(index)
+                else f"for only {shared} of {len(index)} rows"
+            )
+            raise ValueError(
+                f"Modality {name!r} has the row labels of {first!r} {how}, and rows are told by "
+                f"their position; align them first, {name}.loc[{first}.index], or drop the labels "
+                "if the rows belong together, reset_index(drop=True)."
+            )
+
+
+def _is_default(index: pd.Index) -> bool:
+    return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
+
+
+def feature_names(X: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the names of the columns of each modality of `X` that names them."""
+    if isinstance(X, MultimodalData):
+        return X.feature_names
+    if isinstance(X, Mapping):
+        frames = {k: v for k, v in X.items() if nw.dependencies.is_into_dataframe(v)}
+        return {name: tuple(nw.from_native(frame).columns) for name, frame in frames.items()}
+    if isinstance(X, pd.DataFrame) and X.columns.nlevels == 2:
+        names: dict[str, list[Any]] = {}
+        levels = (X.columns.get_level_values(level) for level in (0, 1))
+        for modality, feature in zip(*levels, strict=True):
+            names.setdefault(modality, []).append(feature)
+        return {name: tuple(features) for name, features in names.items()}
+    return {}
 
 
 def _names_modalities(key: Any) -> bool:

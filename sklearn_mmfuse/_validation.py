@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,11 +20,13 @@ from sklearn_mmfuse._columns import (
     columns_of_arrays,
     group_by_prefix,
     is_frame,
+    refuse_some_arrays,
     select_columns,
+    shortened,
     stack_cells,
     take_columns,
 )
-from sklearn_mmfuse._data import MultimodalData
+from sklearn_mmfuse._data import MultimodalData, feature_names
 from sklearn_mmfuse._warnings import warn_user
 
 __all__ = ["check_modalities", "to_dense"]
@@ -36,11 +38,15 @@ Missing = Literal["error", "mask", "allow"]
 
 @dataclass(frozen=True)
 class _Found:
-    """The modalities of `X`, not yet numbers; `columns` when they are columns of a 2-D `X`."""
+    """The modalities of `X`, not yet numbers; `columns` when they are columns of a 2-D `X`.
+
+    `seen` are the names of those that are there, picked or not.
+    """
 
     blocks: dict[str, Any]
     X: Any
     columns: dict[str, list[int]] | None = None
+    seen: Collection[str] = ()
 
 
 def check_modalities(
@@ -98,15 +104,18 @@ def _find_in_fit(estimator: Any, X: Any) -> _Found:
             "a dict of columns is for arrays and data frames."
         )
     if named is not None:
-        return _Found(_pick(named, modalities), X)
+        return _Found(_pick(named, modalities), X, seen=named)
     X = _check_2d(estimator, X, min_samples=2)
     if isinstance(modalities, Mapping):
         columns = select_columns(X, modalities)
     else:
         columns = group_by_prefix(X)
         if modalities is None and list(columns) == [NAMELESS]:
+            refuse_some_arrays(X)
             _warn_nameless(estimator)
+        seen = columns
         columns = _pick(columns, modalities)
+        return _by_columns(X, columns, seen)
     return _by_columns(X, columns)
 
 
@@ -117,6 +126,7 @@ def _find_again(estimator: Any, X: Any, missing: Missing) -> _Found:
     if named is None and columns is None and is_frame(X):
         named = _by_columns(X, group_by_prefix(X)).blocks
     if named is not None:
+        _check_feature_names(estimator, X)
         if missing == "mask":
             named = _fill_in(estimator, named)
         return _Found(_check_names(estimator, named), X)
@@ -182,6 +192,7 @@ def _fill_in(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
     known = [name for name in estimator.modality_names_in_ if name in given]
     if not known:
         return given  # an error that says which names were expected
+    _refuse_misspelt(estimator, given)
     n_rows = MultimodalData(given).shape[0]
     absent = {}
     for name, shape in estimator.modality_shapes_.items():
@@ -189,6 +200,18 @@ def _fill_in(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
             sizes = [1 if size is None else size for size in shape]
             absent[name] = np.full((n_rows, *sizes), np.nan)
     return given | absent
+
+
+def _refuse_misspelt(estimator: Any, given: Mapping[str, Any]) -> None:
+    """Raise when `X` lacks a modality and has one instead that fit has never seen."""
+    names = list(estimator.modality_names_in_)
+    lacking = [name for name in names if name not in given]
+    new = [name for name in given if name not in estimator._modality_names_seen]
+    if lacking and new:
+        raise ValueError(
+            f"X has the modalities {new} that {type(estimator).__name__} was not fitted on, and "
+            f"lacks {lacking}; rename or drop them. (What is merely absent needs no substitute.)"
+        )
 
 
 def _check_names(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
@@ -206,6 +229,28 @@ def _check_names(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
             f"drop them or set modalities={names}."
         )
     return {name: named[name] for name in names}
+
+
+def _check_feature_names(estimator: Any, X: Any) -> None:
+    """Raise when the columns of a modality are others than in fit, or in another order."""
+    for name, now in feature_names(X).items():
+        then = estimator._modality_feature_names.get(name, now)
+        numbered = not all(isinstance(feature, str) for feature in then + now)
+        # Columns without names are numbered, which tells at most that their order has changed.
+        if now == then or (numbered and set(now) != set(then)):
+            continue
+        new = [feature for feature in now if feature not in then]
+        gone = [feature for feature in then if feature not in now]
+        if new or gone:
+            how = f"has columns that fit has not seen, {shortened(new)}" if new else ""
+            how += ", and " if new and gone else ""
+            how += f"lacks {shortened(gone)}" if gone else ""
+        else:
+            how = f"has its columns in another order than in fit, which was {shortened(then)}"
+        raise ValueError(
+            f"Modality {name!r} {how}; pass the columns that {type(estimator).__name__} was "
+            "fitted on, in their order, or an array if names do not matter."
+        )
 
 
 # 2-D data ----------------------------------------------------------------------------------------
@@ -249,9 +294,9 @@ def _is_list_of(X: Any, kind: type) -> bool:
     return isinstance(X, list | tuple) and bool(X) and all(isinstance(item, kind) for item in X)
 
 
-def _by_columns(X: Any, columns: dict[str, list[int]]) -> _Found:
+def _by_columns(X: Any, columns: dict[str, list[int]], seen: Collection[str] = ()) -> _Found:
     blocks = {name: take_columns(X, positions) for name, positions in columns.items()}
-    return _Found(blocks, X, columns)
+    return _Found(blocks, X, columns, seen)
 
 
 def _kind(X: Any) -> str:
@@ -379,6 +424,9 @@ def _record(estimator: Any, found: _Found, blocks: Blocks) -> None:
     estimator.modality_names_in_ = np.array(list(blocks), dtype=object)
     estimator.modality_shapes_ = {name: _sample_shape(block) for name, block in blocks.items()}
     estimator._modality_columns = found.columns
+    named = feature_names(found.X) if found.columns is None else {}
+    estimator._modality_names_seen = set(found.seen or blocks)
+    estimator._modality_feature_names = {k: v for k, v in named.items() if k in blocks}
 
 
 def _check_shapes(estimator: Any, blocks: Blocks) -> None:

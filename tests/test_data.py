@@ -355,3 +355,46 @@ def test_a_torch_loader_reads_it_as_a_dataset():
     assert first["text"].shape == (4, 3)
     assert first["note"] == ["note 0", "note 1", "note 2", "note 3"]
     assert_same(data[torch.tensor([0, 2])], data[[0, 2]])
+
+
+# Row labels ---------------------------------------------------------------------------------------
+
+CLIPS = [f"clip{i}" for i in range(12)]
+
+
+def labeled(labels):
+    return pd.DataFrame(np.ones((12, 2)), index=labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (sorted(CLIPS), "row labels of 'text' in another order"),
+        ([*CLIPS[2:], "x", "y"], "row labels of 'text' for only 10 of 12 rows"),
+    ],
+)
+@pytest.mark.parametrize("as_series", [False, True])
+def test_rows_in_another_order_are_not_mixed_up(labels, message, as_series):
+    text = labeled(CLIPS)
+    other = pd.Series([np.ones(2)] * 12, index=labels) if as_series else labeled(labels)
+    with pytest.raises(ValueError, match=rf"Modality 'audio' has the {message}.*reset_index"):
+        MultimodalData(text=text, audio=other)
+    with pytest.raises(ValueError, match=message):
+        MultimodalData({"text": text}, audio=other)
+    assert len(MultimodalData(text=text, audio=other.loc[labels].reset_index(drop=True))) == 12
+
+
+@pytest.mark.parametrize("labels", [CLIPS, range(12), [f"audio{i}" for i in range(12)]])
+def test_rows_with_the_same_or_with_other_labels_belong_together(labels):
+    assert len(MultimodalData(text=labeled(CLIPS), audio=labeled(labels))) == 12
+
+
+def test_columns_of_frames_stay_with_their_modality():
+    frame = pd.DataFrame({"pitch": [1.0, 2.0], "energy": [3.0, 4.0]})
+    data = MultimodalData(audio=frame, text=np.ones((2, 3)))
+    assert data.feature_names == {"audio": ("pitch", "energy")}
+    for same in (data[[0]], data[["audio"]], data.drop("text"), data.assign(text=np.zeros((2, 1)))):
+        assert same.feature_names == data.feature_names
+    assert data.assign(audio=np.ones((2, 2))).feature_names == {}
+    assert data.drop("audio").feature_names == {}
+    assert pickle.loads(pickle.dumps(data)).feature_names == data.feature_names

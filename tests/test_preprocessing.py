@@ -397,3 +397,18 @@ def test_flattening_pads_but_does_not_cut():
     assert_array_equal(flat.transform({"clip": np.ones((1, 2, 2))}), [[1.0] * 4 + [np.nan] * 2])
     with pytest.raises(ValueError, match=r"'clip' has 4 time steps, but .* at most 3; cut it"):
         flat.transform({"clip": np.ones((1, 4, 2))})
+
+
+def test_texts_are_picked_by_name_and_not_in_a_list():
+    frame = pd.DataFrame({"answer": ["a good day", "a hard day", "good"]})
+    columns = ModalityColumnTransformer([("text", TfidfVectorizer(), ["answer"])])
+    with pytest.raises(ValueError, match=r"'text' returned 1 rows for 3 samples.*not in a list"):
+        columns.fit_transform(frame)
+    assert (
+        len(
+            columns.set_params(transformers=[("text", TfidfVectorizer(), "answer")]).fit_transform(
+                frame
+            )
+        )
+        == 3
+    )

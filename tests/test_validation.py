@@ -268,6 +268,75 @@ def test_predict_wants_the_modalities_of_fit(X, message):
     assert read_again(estimator, {"text": TEXT[:1], "video": VIDEO[:1]})["text"].shape == (1, 3)
 
 
+def named_frames(text=("a", "b", "c"), video=("x", "y")):
+    return {
+        "text": pd.DataFrame(TEXT, columns=list(text)),
+        "video": pd.DataFrame(VIDEO, columns=list(video)),
+    }
+
+
+AS_FRAMES = {
+    "dict": lambda frames: frames,
+    "polars": lambda frames: {name: pl.from_pandas(frame) for name, frame in frames.items()},
+    "container": MultimodalData,
+    "rows": lambda frames: MultimodalData(frames)[np.arange(N)][:, ["text", "video"]],
+    "assigned": lambda frames: MultimodalData(text=TEXT, video=VIDEO).assign(frames),
+    "joined": lambda frames: MultimodalData.concat([MultimodalData(frames)[:5], frames_from(5)]),
+    "two levels": lambda frames: pd.concat(frames, axis=1),
+}
+
+
+def frames_from(start):
+    return MultimodalData(named_frames())[start:]
+
+
+@pytest.mark.parametrize("form", AS_FRAMES)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (("b", "a", "c"), "columns in another order than in fit, which was 'a', 'b', 'c'"),
+        (("a", "b", "z"), "columns that fit has not seen, 'z', and lacks 'c'"),
+    ],
+)
+def test_columns_of_a_modality_are_those_of_fit(form, text, message):
+    make = AS_FRAMES[form]
+    estimator, blocks = read(make(named_frames()))
+    assert_array_equal(blocks["text"], TEXT)
+    for known in (make(named_frames()), BOTH):  # arrays have no names
+        assert_array_equal(read_again(estimator, known)["text"], TEXT)
+    with pytest.raises(ValueError, match=f"Modality 'text' .*{message}.*fitted on"):
+        read_again(estimator, make(named_frames(text)))
+
+
+def test_columns_that_are_merely_numbered_tell_their_order_only():
+    numbered = {"text": pd.DataFrame(TEXT), "video": pd.DataFrame(VIDEO)}
+    estimator, _ = read(numbered)
+    for known in (named_frames(), numbered | {"text": pd.DataFrame(TEXT, columns=[7, 8, 9])}):
+        assert_array_equal(read_again(estimator, known)["text"], TEXT)
+    with pytest.raises(ValueError, match="another order than in fit, which was 0, 1, 2"):
+        read_again(estimator, numbered | {"text": pd.DataFrame(TEXT)[[2, 0, 1]]})
+
+
+@pytest.mark.parametrize("wrong", ["texts", "Text"])
+def test_a_misspelt_modality_is_not_taken_for_an_absent_one(wrong):
+    X = {"text": TEXT, "video": VIDEO, "notes": TEXT}
+    estimator, _ = read(X, ["text", "video"], missing="mask")
+    for known in ({"video": VIDEO}, {"video": VIDEO, "notes": TEXT}, {**X, "new": TEXT}):
+        assert list(read_again(estimator, known, missing="mask")) == ["text", "video"]
+    message = rf"X has the modalities \['{wrong}'\] .* and lacks \['text'\]"
+    with pytest.raises(ValueError, match=message):
+        read_again(estimator, {wrong: TEXT, "video": VIDEO}, missing="mask")
+
+
+def test_cells_may_be_lists_but_not_beside_numbers():
+    lists = pd.DataFrame({"text": TEXT.tolist(), "video": VIDEO.tolist()})
+    assert_array_equal(read(lists)[1]["video"], VIDEO)
+    for cells in (TEXT.tolist(), list(TEXT)):
+        mixed = pd.DataFrame({"text": cells, "age": VIDEO[:, 0]})
+        with pytest.raises(ValueError, match="column 'text' is an array, but not of 'age'"):
+            read(mixed)
+
+
 # Missing values ----------------------------------------------------------------------------------
 
 

@@ -510,9 +510,11 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
     def _relevance_scores(self, parts: Decomposition, weight: FloatArray) -> pd.Series:
         """Return the mean absolute centered contribution of each term, adding up to 1."""
         size = np.average(np.abs(parts.values).mean(axis=2), axis=0, weights=weight)
+        # Where nothing varies, rounding does; its parts of the whole would mean nothing.
+        rounding = 1e-12 * np.abs(self._term_means).mean(axis=(0, 2)).sum()
         total = size.sum()
         return pd.Series(
-            size / total if total > 0 else size,
+            size / total if total > rounding else np.zeros_like(size),
             index=pd.Index([str(term) for term in parts.terms], name="term"),
             name="relevance",
         )

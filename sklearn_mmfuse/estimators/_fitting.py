@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, TypeVar
@@ -174,16 +174,22 @@ class FitData:
 def _mean_and_spread(
     block: NDArray[np.floating[Any]], rows: Indices, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the weighted mean and standard deviation of every feature, piece by piece."""
+    """Return the weighted mean and standard deviation of every feature, piece by piece.
 
-    def pieces() -> Iterator[tuple[FloatArray, FloatArray]]:
-        for some in np.array_split(rows, -(-len(rows) * block[0].size // PIECE) or 1):
-            if len(some):
-                yield _by_feature(block[some], weight[some])
-
-    total = sum(own.sum() for _, own in pieces())
-    mean = sum(own @ features for features, own in pieces()) / total
-    squares = sum(own @ (features - mean) ** 2 for features, own in pieces())
+    The data are read once: what a piece tells is merged into what is known (Chan et al., 1979).
+    """
+    total, mean, squares = 0.0, np.zeros(()), np.zeros(())
+    for some in np.array_split(rows, -(-len(rows) * block[0].size // PIECE) or 1):
+        features, own = _by_feature(block[some], weight[some])
+        if (own_total := own.sum()) == 0.0:
+            continue
+        own_mean = own @ features / own_total
+        total += own_total
+        shift = own_mean - mean
+        features -= own_mean
+        squares = squares + np.einsum("i,ij,ij->j", own, features, features)
+        squares += shift**2 * own_total * (1.0 - own_total / total)
+        mean = mean + shift * (own_total / total)
     return mean, np.sqrt(squares / total)
 
 

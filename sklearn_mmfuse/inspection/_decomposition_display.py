@@ -160,8 +160,8 @@ class DecompositionDisplay:
             "waterfall" leads from the bias to the raw prediction of one sample, with intervals
             where contributions have standard errors; "bars" stacks, per sample, what raises the
             prediction on what lowers it, from the bias; "beeswarm" shows, per term, a dot for the
-            contribution to each sample, colored by its raw prediction. "auto" is the waterfall
-            when there is one sample or `sample` is given, and bars otherwise.
+            contribution to each sample that has it, colored by its raw prediction. "auto" is the
+            waterfall when there is one sample or `sample` is given, and bars otherwise.
         output : str, optional
             The class or target to explain, if there are several. A waterfall explains the
             predicted class by default.
@@ -232,15 +232,29 @@ class DecompositionDisplay:
             )
         return int(parts.sum()[row].argmax())
 
-    def _fold(self, values: FloatArray, max_terms: int) -> tuple[FloatArray, list[str], bool]:
-        """Return contributions `(n, k)`, largest term first, labels, and if the last is a rest."""
-        names = [str(term) for term in self.decomposition.terms]
+    def _fold(
+        self, rows: slice, column: int, max_terms: int
+    ) -> tuple[FloatArray, list[str], bool, NDArray[np.bool_]]:
+        """Return contributions `(n, k)`, largest term first, labels, and if the last is a rest.
+
+        Then what rows lack, `(n, k)`: a term that is absent has no contribution, not one of zero.
+        """
+        parts = self.decomposition
+        values = parts.values[rows, :, column]
+        absent = np.zeros(values.shape, bool) if parts.absent is None else parts.absent[rows]
+        names = [str(term) for term in parts.terms]
         kept, rest = split_terms(np.abs(values).mean(axis=0), max_terms)
         labels = short_labels([names[i] for i in kept])
         if not len(rest):
-            return values[:, kept], labels, False
+            return values[:, kept], labels, False, absent[:, kept]
         lumped = values[:, rest].sum(axis=1, keepdims=True)
-        return np.hstack([values[:, kept], lumped]), [*labels, others(len(rest))], True
+        lacking = absent[:, rest].all(axis=1, keepdims=True)
+        return (
+            np.hstack([values[:, kept], lumped]),
+            [*labels, others(len(rest))],
+            True,
+            np.hstack([absent[:, kept], lacking]),
+        )
 
     def _set_axes(self, ax: Any, size: tuple[float, float]) -> Axes:
         if ax is None:
@@ -250,7 +264,8 @@ class DecompositionDisplay:
 
     def _plot_waterfall(self, row: int, column: int, max_terms: int, ax: Any) -> None:
         parts = self.decomposition
-        values, labels, has_rest = self._fold(parts.values[[row], :, column], max_terms)
+        one = slice(row, row + 1)
+        values, labels, has_rest, absent = self._fold(one, column, max_terms)
         ax = self._set_axes(ax, (width_for(labels, 5.5), 1.3 + 0.33 * (len(labels) + 2)))
         reach = None
         if parts.standard_errors is not None:
@@ -258,7 +273,7 @@ class DecompositionDisplay:
             size = np.abs(parts.values[row, :, column])
             reach = (ends[:, 1] - ends[:, 0])[split_terms(size, max_terms)[0]] / 2
             reach = np.append(reach, 0.0) if has_rest else reach  # of a sum there is none
-        draw_waterfall(ax, values[0], float(parts.biases[row, column]), reach)
+        draw_waterfall(ax, values[0], float(parts.biases[row, column]), reach, absent[0])
         ax.set_yticks(range(len(labels) + 2), ["bias", *labels, "raw prediction"])
         ax.set_xlabel(scale_label(parts, column))
         ax.set_title(self._waterfall_title(row, column))
@@ -276,7 +291,7 @@ class DecompositionDisplay:
 
     def _plot_bars(self, column: int, max_terms: int, max_samples: int, ax: Any) -> None:
         parts = self.decomposition
-        values, labels, has_rest = self._fold(parts.values[:, :, column], max_terms)
+        values, labels, has_rest, _ = self._fold(slice(None), column, max_terms)
         raw = parts.sum()[:, column]
         rows = spread(raw, max_samples)
         ax = self._set_axes(ax, (width_for(labels, 7.5), max(4.2, 1.4 + 0.22 * len(labels))))
@@ -300,7 +315,8 @@ class DecompositionDisplay:
 
     def _plot_beeswarm(self, column: int, max_terms: int, max_samples: int, ax: Any) -> None:
         parts = self.decomposition
-        values, labels, has_rest = self._fold(parts.values[:, :, column], max_terms)
+        values, labels, has_rest, absent = self._fold(slice(None), column, max_terms)
+        values = np.where(absent, np.nan, values)  # no dot
         raw = parts.sum()[:, column]
         rows = spread(raw, max_samples)
         ax = self._set_axes(ax, (width_for(labels, 6.2), 1.2 + ROW_HEIGHT * len(labels)))

@@ -55,11 +55,15 @@ def with_minus(value: float, form: str) -> str:
 
 
 def draw_waterfall(
-    ax: Axes, steps: FloatArray, bias: float, reach: FloatArray | None = None
+    ax: Axes,
+    steps: FloatArray,
+    bias: float,
+    reach: FloatArray | None = None,
+    absent: NDArray[np.bool_] | None = None,
 ) -> None:
     """Draw a bar per step, from the bias at the top to the prediction at the bottom.
 
-    `reach` are the half widths of the steps' intervals.
+    `reach` are the half widths of the steps' intervals, `absent` says which steps are none.
     """
     levels = bias + np.concatenate([[0.0], np.cumsum(steps)])
     rows = np.arange(1, len(steps) + 1)
@@ -84,7 +88,7 @@ def draw_waterfall(
         )
         low, high = levels - np.append(0.0, reach), levels + np.append(0.0, reach)
     width = float(high.max() - low.min()) or abs(bias) or 1.0
-    room = 0.03 * width * (2 + write_values(ax, levels, steps, reach))
+    room = 0.03 * width * (2 + write_values(ax, levels, steps, reach, absent))
     ax.set_xlim(low.min() - room, high.max() + room)
     ax.set_ylim(len(levels) + 0.6, -0.6)
     ax.tick_params(axis="y", length=0)
@@ -93,12 +97,20 @@ def draw_waterfall(
 
 
 def write_values(
-    ax: Axes, levels: FloatArray, steps: FloatArray, reach: FloatArray | None = None
+    ax: Axes,
+    levels: FloatArray,
+    steps: FloatArray,
+    reach: FloatArray | None = None,
+    absent: NDArray[np.bool_] | None = None,
 ) -> int:
     """Write each value beside its bar, where the bar points; return the longest text's length."""
     form = number_format(steps)
-    texts = [with_minus(levels[0], form), *(with_minus(step, f"+{form}") for step in steps)]
-    texts.append(with_minus(levels[-1], form))
+    lacking = np.zeros(len(steps), bool) if absent is None else absent
+    of_steps = [
+        "absent" if gone else with_minus(step, f"+{form}")
+        for step, gone in zip(steps, lacking, strict=True)
+    ]
+    texts = [with_minus(levels[0], form), *of_steps, with_minus(levels[-1], form)]
     beyond = np.zeros(len(steps)) if reach is None else np.where(steps < 0, -reach, reach)
     ends = [levels[0], *(levels[1:] + beyond), levels[-1]]
     for row, (text, end) in enumerate(zip(texts, ends, strict=True)):
@@ -194,7 +206,10 @@ def _fit_dots(values: FloatArray, ax: Axes) -> tuple[float, FloatArray]:
     width = ax.get_window_extent().width / ax.figure.dpi * 72  # points
     for size in DOTS:
         diameter, step = (high - low) * size / width, size / 72 / ROW_HEIGHT
-        heights = np.stack([swarm(term, diameter, step) for term in values.T], axis=1)
+        heights = np.zeros(values.shape)
+        for term, own in zip(values.T, heights.T, strict=True):
+            there = ~np.isnan(term)
+            own[there] = swarm(term[there], diameter, step)
         tallest = np.abs(heights).max(axis=0, initial=0.0)
         if (tallest <= ROOM).all():
             break
@@ -205,8 +220,8 @@ def _fit_dots(values: FloatArray, ax: Axes) -> tuple[float, FloatArray]:
 def draw_beeswarm(
     ax: Axes, values: FloatArray, labels: list[str], raw: FloatArray, has_rest: bool
 ) -> Any:
-    """Draw a row of dots per term, one dot per sample, colored by its prediction."""
-    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+    """Draw a row of dots per term, one dot per sample (NaN: none), colored by its prediction."""
+    low, high = float(np.nanmin(values, initial=0.0)), float(np.nanmax(values, initial=0.0))
     room = 0.04 * ((high - low) or 1.0)
     low, high = low - room, high + room
     ax.set_xlim(low, high)

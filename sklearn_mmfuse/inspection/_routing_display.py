@@ -227,11 +227,11 @@ class RoutingDisplay:
         loud = (
             active["mean"].to_numpy(dtype=np.float64) if quantity == "pr" else np.ones(len(means))
         )
-        texts = {}
+        texts, digits = {}, _digits(shown["high"] - shown["low"])
         for i, (_, row) in enumerate(shown.iterrows()):
             place = divmod(i, len(concepts))
             if np.isfinite(means[place]):
-                texts[place] = _cell(row, loud[place[0]] * uniform)
+                texts[place] = _cell(row, loud[place[0]] * uniform, digits)
         vmax = 1.0 if quantity == "p" else float(np.nanmax(means, initial=uniform))
         label = f"mean {LABELS[quantity]}"
         self._draw(means, short_labels(concepts, NAME_LENGTH), texts, label, vmax, ax, tall=True)
@@ -317,13 +317,21 @@ def _find(concept: Any, known: Sequence[str]) -> int:
     return pick_output(concept, known, "concept")
 
 
-def _cell(row: pd.Series[Any], uniform: float) -> str:
+def _digits(widths: pd.Series[Any]) -> int:
+    """Return how many decimals tell the ends of most intervals apart, 2 to 4."""
+    width = float(widths.median(skipna=True))
+    return int(np.clip(np.ceil(-np.log10(width)), 2, 4)) if width > 0 else 2
+
+
+def _cell(row: pd.Series[Any], uniform: float, digits: int) -> str:
     """Return a mean, its interval, and on which side of uniform routing it is."""
     mark = ""
     if row["excludes_uniform"] is not pd.NA and row["excludes_uniform"]:
         mark = f" {ABOVE if row['mean'] > uniform else BELOW}"
-    interval = "" if np.isnan(row["low"]) else f"\n{row['low']:.2f} to {row['high']:.2f}"
-    return f"{row['mean']:.2f}{mark}{interval}"
+    interval = (
+        "" if np.isnan(row["low"]) else f"\n{row['low']:.{digits}f} to {row['high']:.{digits}f}"
+    )
+    return f"{row['mean']:.{digits}f}{mark}{interval}"
 
 
 def _new_axes(terms: list[str], columns: list[str], tall: bool) -> Axes:

@@ -1,5 +1,6 @@
 """From a data frame, from modalities or from text to what estimators read."""
 
+from sklearn_mmfuse.preprocessing._mapped import to_memmap
 from sklearn_mmfuse.preprocessing._modalities import (
     FlattenModalities,
     ModalityColumnTransformer,
@@ -13,4 +14,5 @@ __all__ = [
     "PerTimestep",
     "TokenSequences",
     "spread_over_tokens",
+    "to_memmap",
 ]

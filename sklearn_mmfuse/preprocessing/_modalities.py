@@ -136,6 +136,12 @@ class ModalityColumnTransformer(  # type: ignore[call-arg]
         for name, block in zip(self._names(), Xs, strict=True):
             # Modalities that are passed through together keep their own names.
             part = dict(block.items()) if isinstance(block, MultimodalData) else {name: block}
+            if block.shape[0] != n_samples:
+                raise ValueError(
+                    f"The transformer of {name!r} returned {block.shape[0]} rows for {n_samples} "
+                    "samples. One that reads texts wants its column by name, 'answer', and not in "
+                    "a list, ['answer']."
+                )
             if twice := [key for key in part if key in blocks]:
                 raise ValueError(f"Two transformers return the modality {twice[0]!r}; rename one.")
             blocks |= part

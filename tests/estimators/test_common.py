@@ -25,7 +25,7 @@ from sklearn_mmfuse import (
     estimators,
 )
 
-QUICK = {"random_state": 0}
+QUICK = {"max_epochs": 40, "random_state": 0}
 # A row that is repeated draws a dropout mask for each of its copies, one that weighs two draws one.
 EXACT = {"dtype": "float64", "dropout": 0.0}
 SMALL = {**QUICK, "concept_dim": 8, "feature_dim": 8}
@@ -33,7 +33,7 @@ CRITIC = {"n_critic_steps": 1, "critic_hidden_layer_sizes": (8,)}
 # What reads a single modality has nothing to share: the checks' arrays are divided into two.
 HALVES = {
     "modalities": {"first": slice(0, 1), "rest": slice(1, None)},
-    "random_state": 0,
+    **QUICK,
     "missing": "error",  # a NaN in the first column would be an absent modality
 }
 INSTANCES = [

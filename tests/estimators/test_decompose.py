@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_mmfuse import Decomposition, MROClassifier, MRORegressor, MultimodalData
+from sklearn_mmfuse import (
+    Decomposition,
+    MROClassifier,
+    MRORegressor,
+    MultimodalData,
+    estimators,
+)
 from sklearn_mmfuse._terms import interaction_terms
 
 from ._data import make_blocks, make_target
@@ -78,6 +84,17 @@ def test_relevance_is_the_share_of_mean_absolute_contributions():
     size = np.abs(model.decompose(blocks).values).mean(axis=(0, 2))
     np.testing.assert_allclose(model.relevance_scores_, size / size.sum())
     assert list(model.relevance_scores_.index) == [str(term) for term in model.terms_]
+
+
+@pytest.mark.parametrize("method", ["MRO", "SMURF", "Routing", "MutualDependency", "Fusion"])
+@pytest.mark.parametrize("kind", ["Regressor", "Classifier"])
+@pytest.mark.filterwarnings("ignore:The modalities .* are constant:UserWarning")
+def test_nothing_is_relevant_where_nothing_varies(method, kind):
+    X = {"a": np.ones((40, 2)), "b": np.full((40, 1), 3.0)}
+    y = np.random.default_rng(0).normal(size=40)
+    model = getattr(estimators, method + kind)(max_epochs=2, random_state=0)
+    model.fit(X, y if kind == "Regressor" else y > 0)
+    assert (model.relevance_scores_ == 0.0).all()
 
 
 def test_relevance_finds_what_carries_the_prediction():

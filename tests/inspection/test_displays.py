@@ -301,6 +301,40 @@ def test_every_dot_is_at_its_contribution(max_terms):
     assert ax.figure.axes[1].get_ylabel() == "raw prediction"
 
 
+def absent_parts(n_samples=30):
+    parts = make_parts(n_samples=n_samples)
+    absent = np.random.default_rng(1).random(parts.values.shape[:2]) < 0.3
+    absent[0] = [True, False, True, False, True, True]
+    values = np.where(absent[:, :, np.newaxis], 0.0, parts.values)
+    return Decomposition(
+        values, parts.biases, parts.terms, parts.link, parts.outputs, absent=absent
+    )
+
+
+def test_what_is_absent_has_no_dot():
+    parts = absent_parts()
+    ax = DecompositionDisplay(parts).plot(kind="beeswarm").ax_
+    order = np.argsort(-np.abs(parts.values[:, :, 0]).mean(axis=0), kind="stable")
+    for term, dots in zip(order, ax.collections, strict=False):
+        x = np.ma.compressed(np.ma.masked_invalid(dots.get_offsets()[:, 0]))
+        there = parts.values[~parts.absent[:, term], term, 0]
+        np.testing.assert_allclose(np.sort(x), np.sort(there))
+
+
+def test_what_is_absent_is_not_written_as_zero():
+    parts = absent_parts()
+    ax = DecompositionDisplay(parts).plot(sample=0).ax_
+    texts = [text.get_text() for text in ax.texts]
+    assert texts.count("absent") == 4
+    assert y_labels(ax)[1:3] == [
+        str(parts.terms[i]) for i in np.argsort(-np.abs(parts.values[0, :, 0]))[:2]
+    ]
+    lumped = DecompositionDisplay(parts).plot(sample=0, max_terms=2).ax_
+    assert [text.get_text() for text in lumped.texts][3] == "absent"
+    some = DecompositionDisplay(parts).plot(sample=0, max_terms=1).ax_  # one of them is there
+    assert "absent" not in [text.get_text() for text in some.texts]
+
+
 def test_dots_stack_instead_of_covering_each_other():
     heights = swarm(np.array([0.1, 0.1, 5.0, 0.12, 0.11]), diameter=0.5, step=0.1)
     np.testing.assert_allclose(heights, [0, 0.1, 0, 0.2, -0.1])

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.pipeline import make_pipeline
 
@@ -15,6 +16,7 @@ from sklearn_mmfuse import (
 )
 from sklearn_mmfuse._terms import interaction_terms
 from sklearn_mmfuse.inspection import RoutingDisplay
+from sklearn_mmfuse.inspection._routing_display import _digits
 
 QUICK = {"max_epochs": 3, "random_state": 0, "hidden_layer_sizes": (5,), "concept_dim": 4}
 
@@ -178,3 +180,11 @@ def test_what_cannot_be_drawn_is_refused():
         RoutingDisplay.from_estimator(MROClassifier(max_epochs=1).fit(X, y > 0), X)
     with pytest.raises(ValueError, match="Say which concept"):
         RoutingDisplay.from_estimator(RoutingRegressor(**QUICK).fit(X, y), X, kind="local")
+
+
+@pytest.mark.parametrize(
+    ("widths", "digits"), [([0.5, 0.3], 2), ([0.004, 0.003], 3), ([1e-9], 4), ([0.0], 2)]
+)
+def test_as_many_decimals_as_tell_the_ends_of_intervals_apart(widths, digits):
+    assert _digits(pd.Series(widths)) == digits
+    assert _digits(pd.Series([np.nan])) == 2

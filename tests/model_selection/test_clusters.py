@@ -1,4 +1,4 @@
-"""A search on a cluster: the same results, also when a worker dies on the way."""
+"""A search on a cluster: the same results, with Dask also when a worker dies on the way."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import torch
 
 from sklearn_mmfuse import MROClassifier, MultimodalData
 from sklearn_mmfuse.model_selection import MultimodalSearchCV
-
-distributed = pytest.importorskip("distributed")
 
 RNG = np.random.default_rng(0)
 X = MultimodalData({"a": RNG.normal(size=(120, 3)), "t": RNG.normal(size=(120, 2))})
@@ -49,6 +47,7 @@ def search(folder):
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:unclosed", "ignore:Port ")
 def test_a_worker_is_killed_and_the_search_ends_with_the_same_results(tmp_path):
+    distributed = pytest.importorskip("distributed")
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
@@ -81,3 +80,25 @@ def test_a_worker_is_killed_and_the_search_ends_with_the_same_results(tmp_path):
     assert os.getpid() not in processes
     assert len(traces) >= n_scores
     assert {int(threads) for _, threads, _ in traces} == {1}
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own, at every start
+def test_ray_gives_the_same_results(tmp_path):
+    ray = pytest.importorskip("ray", reason="80 MB, and not among the test dependencies")
+    from ray.util.joblib import register_ray
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    expected = search(here).fit(X, Y).cv_results_["mean_test_score"]
+    register_ray()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        with joblib.parallel_config(backend="ray", n_jobs=-1):
+            found = search(there).fit(X, Y).cv_results_["mean_test_score"]
+    finally:
+        ray.shutdown()
+    np.testing.assert_array_equal(found, expected)
+    traces = [path.name.split("_") for path in there.iterdir()]
+    assert len(traces) == len(list(here.iterdir()))
+    assert str(os.getpid()) not in {pid for pid, _, _ in traces}
