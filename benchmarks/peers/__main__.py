@@ -5,8 +5,8 @@
 
 Five folds, persons apart where there are persons. The score is ROC AUC (macro one-vs-rest) or R2.
 `--confirm` runs the sets that no default was chosen on. EBM needs `interpret-core`, RealMLP and
-TabM need `pytabkit`; arms whose package is not installed are left out. Results of arms that are
-not run again stay in the file.
+TabM need `pytabkit`, MKL `scikit-multimodallearn`; arms whose package is not installed are left
+out. Results of arms that are not run again stay in the file.
 """
 
 from __future__ import annotations

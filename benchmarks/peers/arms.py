@@ -1,12 +1,13 @@
-"""What is compared: scikit-learn's models, EBM, RealMLP, TabM, stacked modalities, and ours."""
+"""What is compared: scikit-learn's models, EBM, RealMLP, TabM, MKL, stacking, and ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -17,6 +18,7 @@ from sklearn.ensemble import (
     StackingRegressor,
 )
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -101,6 +103,40 @@ def pytabkit(name: str, problem: Problem, seed: int) -> Any:
     return kind(device="cpu", random_state=seed, n_threads=1)
 
 
+class KernelPerModality(ClassifierMixin, BaseEstimator):
+    """The lp-norm MKL of scikit-multimodallearn, with RBF kernels, for two classes.
+
+    It refuses numbers as targets, and the package's boosting (MuMBo, MuCuMBo) cannot be imported
+    beside scikit-learn 1.9.
+    """
+
+    def __init__(self, widths: tuple[int, ...], lmbda: float = 1.0) -> None:
+        self.widths = widths
+        self.lmbda = lmbda
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        from multimodal.kernels.lpMKL import MKL
+
+        gamma = [{"gamma": 1.0 / width} for width in self.widths]
+        self.model_ = MKL(self.lmbda, kernel=["rbf"] * len(gamma), kernel_params=gamma)
+        self.model_.fit(X, y, np.cumsum([0, *self.widths]))
+        self.classes_ = np.unique(y)
+        return self
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        return np.ravel(self.model_.decision_function(X))
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+
+def mkl(problem: Problem, seed: int) -> Any:
+    if not problem.is_classification:
+        raise NotImplementedError("MKL is for classes")
+    widths = tuple(block.shape[1] for block in problem.X.values())
+    return scaled(OneVsRestClassifier(KernelPerModality(widths)))
+
+
 PEERS: dict[str, Make] = {
     "linear": linear,
     "boosting": boosting,
@@ -112,6 +148,7 @@ PEERS: dict[str, Make] = {
     "EBM, additive": partial(ebm, interactions=0),
     "RealMLP": partial(pytabkit, "RealMLP_TD"),
     "TabM": partial(pytabkit, "TabM_D"),
+    "MKL": mkl,
 }
 
 

@@ -66,6 +66,11 @@ GRIDS: dict[str, tuple[Grid, Grid | None]] = {
     ),
     # Half a minute per setting: the default, a slower and stronger regularized one, no dropout.
     "RealMLP": ([{}, {"lr": [0.02], "p_drop": [0.3]}, {"p_drop": [0.0]}], None),
+    # Up to two minutes: the default, and a stronger regularized one.
+    "TabM": ([{}, {"dropout": [0.3], "weight_decay": [0.1]}], None),
+    "MKL": ({"onevsrestclassifier__estimator__lmbda": [0.1, 1.0, 10.0]}, None),
+    # All pairs that it would take by default cost minutes per fit.
+    "EBM": ({"interactions": [0, 5]}, None),
     "MRO": (
         [
             {**SHRINKING, "max_order": [1]},

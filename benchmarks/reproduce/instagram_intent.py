@@ -30,6 +30,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.peers.scores import roc_auc
 from benchmarks.reproduce.rows import claim, compare, figure, mean_sd
+from benchmarks.reproduce.seeds import wanted
 from benchmarks.settings import earlier
 from benchmarks.store import load, merge
 from sklearn_mmfuse import MROClassifier, RoutingClassifier
@@ -118,14 +119,13 @@ def logistic_regression(posts, folds):
 
 
 def run(options):
+    keys = wanted(options.only, list(map("/".join, product(GRIDS, METHODS))))
     posts = fetch_instagram_intent(data_home=options.data_home, download_if_missing=False)
     posts.target = np.asarray(posts.target)
     folds = list(paper_folds(posts.fold))
     merge(FILE, {"logistic regression": logistic_regression(posts, folds)})
-    for optimizer, method in product(GRIDS, METHODS):
-        key = f"{optimizer}/{method}"
-        if options.only and key not in options.only:
-            continue
+    for key in keys:
+        optimizer, method = key.split("/")
         told = Parallel(n_jobs=options.jobs)(
             delayed(one_fold)(posts, fold, optimizer, method) for fold in folds
         )

@@ -1,4 +1,4 @@
-"""What scripts share that tell a mean over seeds."""
+"""What scripts share: which entries are wanted, how many seeds, a mean over seeds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ def prepare(options: Any) -> int:
     """Return how many seeds to run; nets are small, so that one thread is fastest."""
     torch.set_num_threads(1)
     return int(options.seeds or 5)
+
+
+def wanted(only: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """Return the entries of a run that `--only` names, or all; leave with those that there are."""
+    if unknown := sorted(set(only or ()) - set(known)):
+        raise SystemExit(f"--only: no {unknown} in this run, but {list(known)}")
+    return [key for key in known if not only or key in only]
 
 
 def report(file: str, key: str, values: Sequence[float], paper: str = "") -> None:
