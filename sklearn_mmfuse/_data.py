@@ -66,8 +66,6 @@ class MultimodalData:
         if twice := [name for name in named if name in given]:
             raise ValueError(f"Modality {twice[0]!r} is given twice.")
         blocks = dict(given.items()) | named
-        if not blocks:
-            raise ValueError("MultimodalData needs at least one modality.")
         self._blocks = {check_modality_name(k): as_block(k, v) for k, v in blocks.items()}
         _check_lengths(self._blocks)
         _check_row_labels(blocks)
@@ -217,8 +215,7 @@ class MultimodalData:
         for name in dropped:
             self._block(name)
         left = {k: v for k, v in self._blocks.items() if k not in dropped}
-        if not left:
-            raise ValueError("MultimodalData needs at least one modality.")
+        _check_lengths(left)
         return self._like(left)
 
     def to_numpy(self) -> NDArray[Any]:
@@ -321,6 +318,8 @@ def _describe(block: Block) -> str:
 
 
 def _check_lengths(blocks: Mapping[str, Block]) -> None:
+    if not blocks:
+        raise ValueError("MultimodalData needs at least one modality.")
     lengths = {name: int(block.shape[0]) for name, block in blocks.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name!r} has {n}" for name, n in lengths.items())
@@ -336,17 +335,14 @@ def _check_row_labels(values: Mapping[str, Any]) -> None:
         for name, value in values.items()
         if isinstance(value, pd.DataFrame | pd.Series) and not _is_default(value.index)
     }
-    for name, index in list(labels.items())[1:]:
-        first, other = next(iter(labels.items()))
-        if index.equals(other):
+    first = next(iter(labels), "")
+    for name, index in labels.items():
+        if index.equals(labels[first]):
             continue
-        shared = int(index.isin(other).sum())
+        shared = int(index.isin(labels[first]).sum())
         if shared:  # labels of their own, such as file names, tell nothing
-            how = (
-                "in another order"
-                if shared == len(index)
-                else f"for only {shared} of {len(index)} rows"
-            )
+            in_part = f"for only {shared} of {len(index)} rows"
+            how = "in another order" if shared == len(index) else in_part
             raise ValueError(
                 f"Modality {name!r} has the row labels of {first!r} {how}, and rows are told by "
                 f"their position; align them first, {name}.loc[{first}.index], or drop the labels "

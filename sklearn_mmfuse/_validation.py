@@ -107,16 +107,12 @@ def _find_in_fit(estimator: Any, X: Any) -> _Found:
         return _Found(_pick(named, modalities), X, seen=named)
     X = _check_2d(estimator, X, min_samples=2)
     if isinstance(modalities, Mapping):
-        columns = select_columns(X, modalities)
-    else:
-        columns = group_by_prefix(X)
-        if modalities is None and list(columns) == [NAMELESS]:
-            refuse_some_arrays(X)
-            _warn_nameless(estimator)
-        seen = columns
-        columns = _pick(columns, modalities)
-        return _by_columns(X, columns, seen)
-    return _by_columns(X, columns)
+        return _by_columns(X, select_columns(X, modalities))
+    columns = group_by_prefix(X)
+    if modalities is None and list(columns) == [NAMELESS]:
+        refuse_some_arrays(X)
+        _warn_nameless(estimator)
+    return _by_columns(X, _pick(columns, modalities), seen=columns)
 
 
 def _find_again(estimator: Any, X: Any, missing: Missing) -> _Found:

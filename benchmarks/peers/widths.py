@@ -82,8 +82,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    sets = every_set(args.data_home)
     for method in args.methods:
-        for name, draws in every_set(args.data_home).items():
+        for name, draws in sets.items():
             if draws and (args.sets is None or name in args.sets):
                 merge(FILE, {f"{method}/{name}": [run(method, draw) for draw in draws]})
     found = load(FILE)

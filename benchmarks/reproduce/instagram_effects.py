@@ -18,8 +18,6 @@ Table 7 has the same error of MRO without its stop-gradient.
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import torch
 from scipy.stats import f_oneway, ttest_ind
@@ -118,10 +116,9 @@ def five_folds(posts, mode, label, params):
 
 def run(options):
     torch.set_num_threads(1)
-    keys = wanted(options.only, list(map("/".join, product(OPTIMIZERS, MODES))))
+    entries = wanted(options.only, OPTIMIZERS, MODES)
     posts = fetch_instagram_intent(data_home=options.data_home, download_if_missing=False)
-    for key in keys:
-        optimizer, mode = key.split("/")
+    for key, (optimizer, mode) in entries.items():
         params = MODEL | OPTIMIZERS[optimizer] | MODES[mode]
         merge(FILE, {key: five_folds(posts, mode, key, params)})
 

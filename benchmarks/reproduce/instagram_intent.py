@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from itertools import product
 
 import numpy as np
 import torch
@@ -119,13 +118,12 @@ def logistic_regression(posts, folds):
 
 
 def run(options):
-    keys = wanted(options.only, list(map("/".join, product(GRIDS, METHODS))))
+    entries = wanted(options.only, GRIDS, METHODS)
     posts = fetch_instagram_intent(data_home=options.data_home, download_if_missing=False)
     posts.target = np.asarray(posts.target)
     folds = list(paper_folds(posts.fold))
     merge(FILE, {"logistic regression": logistic_regression(posts, folds)})
-    for key in keys:
-        optimizer, method = key.split("/")
+    for key, (optimizer, method) in entries.items():
         told = Parallel(n_jobs=options.jobs)(
             delayed(one_fold)(posts, fold, optimizer, method) for fold in folds
         )

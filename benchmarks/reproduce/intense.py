@@ -50,6 +50,12 @@ def halves(genes):
     return (genes.data[train], genes.target[train]), (genes.data[test], genes.target[test])
 
 
+def draws(make, n_seeds):
+    """Yield every seed, and the rows to train on and to test with that are drawn from it."""
+    for seed in range(n_seeds):
+        yield seed, *halves(make(N_TRAIN + N_TEST, random_state=seed))
+
+
 def scores_of(model):
     """Return the relevance scores; a model that learned nothing is a failed seed, and says so."""
     with warnings.catch_warnings(record=True) as caught:
@@ -76,8 +82,7 @@ def synthgene(options):
     others = [i for i in range(10) if i not in informative]
     for setting, params in SETTINGS.items():
         found, accuracy = [], []
-        for seed in range(n_seeds):
-            train, test = halves(make_synthgene(N_TRAIN + N_TEST, random_state=seed))
+        for seed, train, test in draws(make_synthgene, n_seeds):
             start = time.perf_counter()
             model = earlier(InTenseClassifier, max_order=1, random_state=seed, **GENES, **params)
             found.append(scores_of(model.fit(*train))[names].to_numpy())
@@ -101,8 +106,7 @@ def alone(name, n_seeds):
     results = load(FILE)
     if len(results.get(key, {}).get("values", [])) != n_seeds:
         accuracy = []
-        for seed in range(n_seeds):
-            train, test = halves(make_synthgene(N_TRAIN + N_TEST, random_state=seed))
+        for seed, train, test in draws(make_synthgene, n_seeds):
             model = earlier(
                 InTenseClassifier,
                 modalities=[name],
@@ -152,8 +156,7 @@ def tri_at_defaults(options):
     n_seeds = seeds.prepare(options)
     print("2. SynthGene-Tri, at the defaults")
     pair, accuracy = [], []
-    for seed in range(n_seeds):
-        train, test = halves(make_synthgene_tri(N_TRAIN + N_TEST, random_state=seed))
+    for seed, train, test in draws(make_synthgene_tri, n_seeds):
         start = time.perf_counter()
         model = InTenseClassifier(encoder="conv1d", max_order=3, random_state=seed).fit(*train)
         scores = scores_of(model)
@@ -277,8 +280,7 @@ def multi_route(options):
     n_seeds = seeds.prepare(options)
     print("SynthGene-Tri: global routing weights p r, and relevance of contributions")
     found, accuracy = [], []
-    for seed in range(n_seeds):
-        train, test = halves(make_synthgene_tri(N_TRAIN + N_TEST, random_state=seed))
+    for seed, train, test in draws(make_synthgene_tri, n_seeds):
         model = earlier(RoutingClassifier, max_order=3, random_state=seed, **GENES)
         model.fit(*train)
         # Mean coefficients, as in the paper's appendix F.3, of terms as active as they are.

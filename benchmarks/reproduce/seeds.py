@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,15 @@ def prepare(options: Any) -> int:
     return int(options.seeds or 5)
 
 
-def wanted(only: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return the entries of a run that `--only` names, or all; leave with those that there are."""
+def wanted(only: Sequence[str] | None, *factors: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the entries of a run, "a/b", that `--only` names, or all, and what they combine.
+
+    Leaves with those that there are when others are named.
+    """
+    known = {"/".join(parts): parts for parts in product(*factors)}
     if unknown := sorted(set(only or ()) - set(known)):
         raise SystemExit(f"--only: no {unknown} in this run, but {list(known)}")
-    return [key for key in known if not only or key in only]
+    return {key: parts for key, parts in known.items() if not only or key in only}
 
 
 def report(file: str, key: str, values: Sequence[float], paper: str = "") -> None:

@@ -264,8 +264,7 @@ class DecompositionDisplay:
 
     def _plot_waterfall(self, row: int, column: int, max_terms: int, ax: Any) -> None:
         parts = self.decomposition
-        one = slice(row, row + 1)
-        values, labels, has_rest, absent = self._fold(one, column, max_terms)
+        values, labels, has_rest, absent = self._fold(slice(row, row + 1), column, max_terms)
         ax = self._set_axes(ax, (width_for(labels, 5.5), 1.3 + 0.33 * (len(labels) + 2)))
         reach = None
         if parts.standard_errors is not None:

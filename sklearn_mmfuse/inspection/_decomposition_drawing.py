@@ -58,8 +58,8 @@ def draw_waterfall(
     ax: Axes,
     steps: FloatArray,
     bias: float,
-    reach: FloatArray | None = None,
-    absent: NDArray[np.bool_] | None = None,
+    reach: FloatArray | None,
+    absent: NDArray[np.bool_],
 ) -> None:
     """Draw a bar per step, from the bias at the top to the prediction at the bottom.
 
@@ -100,15 +100,14 @@ def write_values(
     ax: Axes,
     levels: FloatArray,
     steps: FloatArray,
-    reach: FloatArray | None = None,
-    absent: NDArray[np.bool_] | None = None,
+    reach: FloatArray | None,
+    absent: NDArray[np.bool_],
 ) -> int:
     """Write each value beside its bar, where the bar points; return the longest text's length."""
     form = number_format(steps)
-    lacking = np.zeros(len(steps), bool) if absent is None else absent
     of_steps = [
         "absent" if gone else with_minus(step, f"+{form}")
-        for step, gone in zip(steps, lacking, strict=True)
+        for step, gone in zip(steps, absent, strict=True)
     ]
     texts = [with_minus(levels[0], form), *of_steps, with_minus(levels[-1], form)]
     beyond = np.zeros(len(steps)) if reach is None else np.where(steps < 0, -reach, reach)

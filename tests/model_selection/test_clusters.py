@@ -44,13 +44,20 @@ def search(folder):
     return MultimodalSearchCV(model, GRID, cv=3, scoring=Traced(folder), refit=False)
 
 
+@pytest.fixture
+def folders(tmp_path):
+    """Where scores leave their traces: of a search here, and of one on a cluster."""
+    both = tmp_path / "here", tmp_path / "there"
+    for folder in both:
+        folder.mkdir()
+    return both
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:unclosed", "ignore:Port ")
-def test_a_worker_is_killed_and_the_search_ends_with_the_same_results(tmp_path):
+def test_a_worker_is_killed_and_the_search_ends_with_the_same_results(folders):
     distributed = pytest.importorskip("distributed")
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    there.mkdir()
+    here, there = folders
     expected = search(here).fit(X, Y).cv_results_["mean_test_score"]
     n_scores = len(list(here.iterdir()))
     with (
@@ -83,13 +90,11 @@ def test_a_worker_is_killed_and_the_search_ends_with_the_same_results(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own, at every start
-def test_ray_gives_the_same_results(tmp_path):
+def test_ray_gives_the_same_results(folders):
     ray = pytest.importorskip("ray", reason="80 MB, and not among the test dependencies")
     from ray.util.joblib import register_ray
 
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    there.mkdir()
+    here, there = folders
     expected = search(here).fit(X, Y).cv_results_["mean_test_score"]
     register_ray()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
