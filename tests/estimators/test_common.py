@@ -25,7 +25,7 @@ from sklearn_mmfuse import (
     estimators,
 )
 
-QUICK = {"max_epochs": 40, "random_state": 0}
+QUICK = {"max_epochs": 20, "learning_rate": 0.01, "random_state": 0}
 # A row that is repeated draws a dropout mask for each of its copies, one that weighs two draws one.
 EXACT = {"dtype": "float64", "dropout": 0.0}
 SMALL = {**QUICK, "concept_dim": 8, "feature_dim": 8}

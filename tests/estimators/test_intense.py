@@ -102,7 +102,7 @@ def test_scores_are_read_off_the_weights_as_predictions_use_them():
     ],
 )
 def test_terms_that_are_not_there_get_nothing(make, there):
-    toy = make(3000, random_state=1)
+    toy = make(1500, random_state=1)
     model = InTenseRegressor(max_order=3, random_state=0, n_bootstrap=0)
     scores = model.fit(toy.data, toy.target).relevance_scores_
     assert scores.drop(there).sum() < 0.02

@@ -205,8 +205,8 @@ def test_one_row_is_no_background():
 @pytest.mark.parametrize("optimization", ["mro", "smro", "joint"])
 @pytest.mark.parametrize("make", [make_additive, make_bimodal, make_trimodal])
 def test_purified_terms_are_the_true_ones(make, optimization):
-    toy = make(2400, random_state=0)
-    train, test = toy.data[:2000], toy.data[2000:]
+    toy = make(1900, random_state=0)
+    train, test = toy.data[:1500], toy.data[1500:]
     model = MRORegressor(
         optimization=optimization,
         fusion="tensor",
@@ -214,13 +214,13 @@ def test_purified_terms_are_the_true_ones(make, optimization):
         hidden_layer_sizes=(16,),
         tensor_dim=3,
         learning_rate=0.01,
-        max_epochs=60,
+        max_epochs=40,
         early_stopping=False,
         random_state=0,
-    ).fit(train, toy.target[:2000])
+    ).fit(train, toy.target[:1500])
     pure = model.decompose(test, purify=True, background=train)
     for term in toy.contributions.terms:
-        truth = toy.contributions[term][2000:, 0]
+        truth = toy.contributions[term][1500:, 0]
         assert np.corrcoef(pure[term][:, 0], truth)[0, 1] > 0.99, term
 
 
