@@ -115,6 +115,13 @@ class PureEffects:
     values: dict[Subset, FloatArray]
     errors: dict[Subset, FloatArray] | None = None
 
+    def __add__(self, other: PureEffects) -> PureEffects:
+        """Return the effects of the sum of two functions of the same modalities."""
+        values = {subset: value + other.values[subset] for subset, value in self.values.items()}
+        known = [effects.errors for effects in (self, other) if effects.errors is not None]
+        errors = {s: np.sqrt(sum(own[s] ** 2 for own in known)) for s in values} if known else None
+        return PureEffects(self.constant + other.constant, values, errors)
+
 
 def subsets(names: Sequence[str], max_order: int) -> list[Subset]:
     """Return the subsets of 1 to `max_order` names, by size, names in the order given.

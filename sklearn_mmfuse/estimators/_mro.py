@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sklearn_mmfuse._params import POSITIVE_INT, choice
+from sklearn_mmfuse._params import POSITIVE_INT, at_least, choice
 from sklearn_mmfuse._terms import Term, check_max_order, interaction_terms, subset_terms
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
@@ -24,6 +24,7 @@ class _BaseMRO(BaseFusionEstimator):
         "share_encoders": ["boolean"],
         "max_order": [POSITIVE_INT, None],
         "tensor_dim": [POSITIVE_INT],
+        "product_rank": [at_least(0)],
     }
 
     def __init__(
@@ -35,6 +36,7 @@ class _BaseMRO(BaseFusionEstimator):
         share_encoders: bool,
         max_order: int | None,
         tensor_dim: int,
+        product_rank: int,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -44,6 +46,7 @@ class _BaseMRO(BaseFusionEstimator):
         self.share_encoders = share_encoders
         self.max_order = max_order
         self.tensor_dim = tensor_dim
+        self.product_rank = product_rank
 
     def _make_terms(self) -> tuple[Term, ...]:
         names = self.modality_names_
@@ -81,6 +84,7 @@ class _BaseMRO(BaseFusionEstimator):
             "hidden": tuple(int(width) for width in self.hidden_layer_sizes),
             "activation": self.activation,
             "tensor_dim": self.tensor_dim,
+            "product_rank": self.product_rank,
         }
 
     @staticmethod
@@ -114,6 +118,10 @@ class MROClassifier(FusionClassifierMixin, _BaseMRO):
         The largest interaction; None is that of all modalities.
     tensor_dim : int, default=8
         The width of an embedding, for `fusion="tensor"` and `share_encoders=True`.
+    product_rank : int, default=2
+        The rank of the product of linear maps that `fusion="concat"` adds to the perceptron of
+        each interaction of modalities of at most 64 features, or of shared embeddings; 0 leaves it
+        out, as the paper does. Without hidden layers (and shared encoders) terms stay linear.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into the sample weights.
     {parameters}
@@ -129,8 +137,9 @@ class MROClassifier(FusionClassifierMixin, _BaseMRO):
     NOTE[DIFF] The authors' code detaches predictions only, so that with shared encoders the
     bimodal loss still moves the unimodal prediction; here embeddings are detached as well. Terms
     of one order are separate nets, one output each, where the authors' tensor fusion has one
-    read-out for "all pairs". Classes are weighted only on request. AdamW replaces Adam, and class
-    shares are the starting point.
+    read-out for "all pairs". Beside the perceptron of an interaction there is a product of low
+    rank (`product_rank`): a perceptron of few rows learns products badly. Classes are weighted
+    only on request. AdamW replaces Adam, and class shares are the starting point.
 
     With dependent modalities an order may still hold what a lower one could have expressed: the
     loss sees the joint distribution, the definition of an interaction the product of marginals.
@@ -166,6 +175,7 @@ class MROClassifier(FusionClassifierMixin, _BaseMRO):
         share_encoders: bool = False,
         max_order: int | None = None,
         tensor_dim: int = 8,
+        product_rank: int = 2,
         class_weight: Any = None,
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
@@ -200,6 +210,7 @@ class MROClassifier(FusionClassifierMixin, _BaseMRO):
             share_encoders=share_encoders,
             max_order=max_order,
             tensor_dim=tensor_dim,
+            product_rank=product_rank,
             modalities=modalities,
             encoder=encoder,
             hidden_layer_sizes=hidden_layer_sizes,
@@ -250,6 +261,10 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
         The largest interaction; None is that of all modalities.
     tensor_dim : int, default=8
         The width of an embedding, for `fusion="tensor"` and `share_encoders=True`.
+    product_rank : int, default=2
+        The rank of the product of linear maps that `fusion="concat"` adds to the perceptron of
+        each interaction of modalities of at most 64 features, or of shared embeddings; 0 leaves it
+        out, as the paper does. Without hidden layers (and shared encoders) terms stay linear.
     loss : {"squared_error", "absolute_error"}, default="squared_error"
         Of the standardized target.
     {parameters}
@@ -299,6 +314,7 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
         share_encoders: bool = False,
         max_order: int | None = None,
         tensor_dim: int = 8,
+        product_rank: int = 2,
         loss: str = "squared_error",
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
@@ -333,6 +349,7 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
             share_encoders=share_encoders,
             max_order=max_order,
             tensor_dim=tensor_dim,
+            product_rank=product_rank,
             modalities=modalities,
             encoder=encoder,
             hidden_layer_sizes=hidden_layer_sizes,

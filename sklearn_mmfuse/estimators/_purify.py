@@ -79,7 +79,8 @@ def term_effects(
         drawn = sampled_cost(order, pool, order, how.n_draws) * term.unit_cost
         n_draws = None if left >= 0 or cost <= drawn else how.n_draws
         several = _effects(term, pool, rescale, n_draws, rng)
-        effects |= zip(term.terms, _split(several, len(term.terms)), strict=True)
+        for own, effect in zip(term.terms, _split(several, len(term.terms)), strict=True):
+            effects[own] = effects[own] + effect if own in effects else effect
     return effects
 
 

@@ -9,10 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ACTIVATIONS", "NARROW", "GroupLinear", "InputScaling", "MaskReader", "uniform_fan_in_"]
+__all__ = [
+    "ACTIVATIONS",
+    "NARROW",
+    "GroupLinear",
+    "InputScaling",
+    "MaskReader",
+    "side_streams",
+    "uniform_fan_in_",
+]
 
 # MKL multiplies by fewer columns several times slower than it multiplies as few rows.
 NARROW = 16
+
+SIDE_STREAMS = 2**33  # far from the seeds of everything else that is drawn for a net
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -33,6 +43,15 @@ def uniform_fan_in_(weight: Tensor, fan_in: int, generators: Sequence[torch.Gene
     for member, generator in zip(weight, generators, strict=True):
         draw = torch.empty(member.shape, dtype=torch.float64)
         member.copy_(draw.uniform_(-bound, bound, generator=generator))
+
+
+def side_streams(generators: Sequence[torch.Generator], number: int) -> list[torch.Generator]:
+    """Return generators that depend on the seeds of these and on a number.
+
+    What is drawn from them leaves all other draws as they are.
+    """
+    seeds = [(own.initial_seed() + SIDE_STREAMS + number) % 2**63 for own in generators]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 class GroupLinear(nn.Module):

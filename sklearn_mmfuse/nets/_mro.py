@@ -17,12 +17,15 @@ from sklearn_mmfuse.nets._base import FusionNet
 from sklearn_mmfuse.nets._encoders import EncoderSpec
 from sklearn_mmfuse.nets._group_mlps import GroupMLPs
 from sklearn_mmfuse.nets._layers import MaskReader
+from sklearn_mmfuse.nets._low_rank_products import LowRankProducts
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import ProductTerm, SeparableTerm
 from sklearn_mmfuse.nets._stages import Stages
 from sklearn_mmfuse.nets._tensor_product import TensorReadout
 
 __all__ = ["MRONet", "SequentialMRONet", "make_mro_net"]
+
+MAX_MULTIPLIED = 64  # features; products of more of them fit noise, as waves of more do
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,31 @@ class _Shape:
     hidden: tuple[int, ...]
     activation: str
     tensor_dim: int
+    product_rank: int
     n_outputs: int
     n_members: int
+
+    @property
+    def multiplied(self) -> dict[str, int]:
+        """How many features the modalities have, without waves, that products read."""
+        specs = {name: self.encoders.get(name) for name in self.in_features}
+        widths = {
+            name: self.in_features[name] if spec is None else spec.feature_shape[0]
+            for name, spec in specs.items()
+            if spec is None or not spec.is_bank
+        }
+        return {name: width for name, width in widths.items() if width <= MAX_MULTIPLIED}
+
+    def products(self, groups: Sequence[tuple[str, ...]]) -> LowRankProducts:
+        # Of the features alone: products of their waves fit noise.
+        return LowRankProducts(
+            in_features=self.multiplied,
+            groups=groups,
+            rank=self.product_rank,
+            n_outputs=self.n_outputs,
+            n_members=self.n_members,
+            gains={name: spec.gain for name, spec in self.encoders.items()},
+        )
 
     def mlps(self, groups: Sequence[tuple[str, ...]], n_outputs: int) -> GroupMLPs:
         return GroupMLPs(
@@ -60,9 +86,9 @@ class _Block(nn.Module):
         """Return the terms as functions of what each of their modalities brings."""
         raise NotImplementedError
 
-    def _parts(self) -> Iterator[GroupMLPs | TensorReadout | _Block]:
+    def _parts(self) -> Iterator[GroupMLPs | TensorReadout | LowRankProducts]:
         for module in self.modules():
-            if isinstance(module, GroupMLPs | TensorReadout):
+            if isinstance(module, GroupMLPs | TensorReadout | LowRankProducts):
                 yield module
 
     @property
@@ -75,18 +101,43 @@ class _Block(nn.Module):
 
 
 class _ConcatTerms(_Block):
-    """A perceptron of its own for every term, on the concatenation of its modalities."""
+    """A perceptron of its own for every term, on the concatenation of its modalities.
+
+    NOTE[DIFF]: beside the perceptron, an interaction of narrow vectors has a product of low rank
+    (`product_rank`). A perceptron of few rows learns products badly, those of three modalities
+    next to not at all.
+    """
+
+    multiplied: Tensor
 
     def __init__(self, terms: Sequence[Term], shape: _Shape) -> None:
         super().__init__()
         self.terms = tuple(terms)
         self.mlps = shape.mlps([term.modalities for term in terms], shape.n_outputs)
+        # Linear maps, which perceptrons without hidden layers are, stay linear.
+        wanted = shape.product_rank > 0 and len(shape.hidden) > 0
+        multiplied = [i for i, t in enumerate(terms) if wanted and _multiplies(t, shape.multiplied)]
+        self.register_buffer("multiplied", torch.tensor(multiplied), persistent=False)
+        self.products = (
+            shape.products([terms[i].modalities for i in multiplied]) if multiplied else None
+        )
 
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
-        return self.mlps(x, drop)
+        values = self.mlps(x, drop)
+        if self.products is None:
+            return values
+        return values.index_add(1, self.multiplied, self.products(x))
 
     def separate(self, x: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
-        return self.mlps.separate(x, self.terms)
+        perceptrons = self.mlps.separate(x, self.terms)
+        if self.products is None:
+            return perceptrons
+        multiplied = [self.terms[i] for i in self.multiplied.tolist()]
+        return [*perceptrons, *self.products.separate(x, multiplied)]
+
+
+def _multiplies(term: Term, widths: Mapping[str, int]) -> bool:
+    return term.order > 1 and all(name in widths for name in term.modalities)
 
 
 class _TensorReadouts(_Block):
@@ -221,6 +272,8 @@ class MRONet(FusionNet):
         A key of `nets._layers.ACTIVATIONS`.
     tensor_dim : int
         The width of an embedding.
+    product_rank : int, default=0
+        The rank of the product beside the perceptron of each interaction of narrow vectors.
     in_features, terms, n_outputs, n_members, input_scaling, encoders
         As in :class:`FusionNet`.
 
@@ -253,6 +306,7 @@ class MRONet(FusionNet):
         hidden: tuple[int, ...],
         activation: str,
         tensor_dim: int,
+        product_rank: int = 0,
         encoders: Mapping[str, EncoderSpec] | None = None,
     ) -> None:
         super().__init__(
@@ -269,6 +323,7 @@ class MRONet(FusionNet):
             tuple(hidden),
             activation,
             tensor_dim,
+            product_rank,
             n_outputs,
             n_members,
         )

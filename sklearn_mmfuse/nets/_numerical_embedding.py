@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PeriodicEmbedding"]
+from sklearn_mmfuse.nets._layers import side_streams
 
-STREAMS = 2**33  # far from the seeds of everything else that is drawn for a net
+__all__ = ["PeriodicEmbedding"]
 
 
 class PeriodicEmbedding(nn.Module):
@@ -69,8 +69,7 @@ class PeriodicEmbedding(nn.Module):
 
         The generators are left as they are.
         """
-        for e, given in enumerate(generators):
-            own = torch.Generator().manual_seed((given.initial_seed() + STREAMS + stream) % 2**63)
+        for e, own in enumerate(side_streams(generators, stream)):
             shape = self.frequency.shape[1:]
             frequency = torch.randn(shape, generator=own, dtype=torch.float64)
             self.frequency[e] = frequency * self.scale

@@ -24,6 +24,7 @@ from sklearn_mmfuse.nets._tensor_product import outer_product
 
 __all__ = [
     "JointTerm",
+    "LowRankTerm",
     "MultilinearTerm",
     "ProductTerm",
     "SeparableTerm",
@@ -127,6 +128,17 @@ class ProductTerm(SeparableTerm):
     def closed_means(self, pool: Pool) -> dict[Subset, FloatArray]:
         """Return all means, exactly."""
         return self._means_by_substitution(pool)
+
+
+class LowRankTerm(ProductTerm):
+    """A linear map of the elementwise product of factors, by `weight` `(E, R, C)`."""
+
+    def __init__(self, term: Term, features: Features, weight: Tensor) -> None:
+        super().__init__(term, features, weight, torch.zeros_like(weight[:, :1]))
+
+    def read(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the map of the product."""
+        return torch.baddbmm(self.bias, reduce(torch.mul, features), self.weight)
 
 
 class SumTerm(SeparableTerm):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sklearn_mmfuse._terms import Term, interaction_terms
 from sklearn_mmfuse.losses import Objective, SquaredError
-from sklearn_mmfuse.nets import make_mro_net
+from sklearn_mmfuse.nets import EncoderSpec, make_mro_net
 
 WIDTHS = {"a": 3, "t": 4, "v": 2, "e": 5, "p": 1}
 
@@ -59,7 +59,21 @@ def literal_term(net, term, X):
     hidden = x @ torch.cat(pieces) + mlps.first_bias[0, 0, position]
     for layer in mlps.later:
         hidden = torch.tanh(hidden) @ layer.weight[0, position] + layer.bias[0, position]
-    return hidden
+    return hidden + literal_product(net.block.products, term, X)
+
+
+def literal_product(products, term, X):
+    """sum_r w_r prod_m (x_m W_m + b_m)_r, which an interaction has beside its perceptron."""
+    if products is None or term.modalities not in products.groups:
+        return 0.0
+    g, rank = products.groups.index(term.modalities), products.readout.shape[3]
+    product = 1.0
+    for name in term.modalities:
+        slot = products._slots.index((name, g))
+        weight = products._blocks()[slot][0]
+        bias = products.bias[0, slot * rank : (slot + 1) * rank, 0]
+        product = product * (X[name] @ weight.mT + bias)
+    return product @ products.readout[0, g].mT
 
 
 def literal_equation_9(net, X, y):
@@ -73,6 +87,13 @@ def literal_equation_9(net, X, y):
         lower = sum(orders[:i], start=net.bias[0])
         loss = loss + (lower.detach() + prediction)[:, 0].sub(y).square().mean()
     return loss
+
+
+def wake_products(net):
+    """Read-outs of products start at zero, where nothing reaches the factors."""
+    if net.block.products is not None:
+        weight = net.block.products.readout.data
+        weight.copy_(torch.linspace(-1.0, 1.0, weight.numel()).view(weight.shape))
 
 
 def first_output_loss(net, X, y):
@@ -91,9 +112,11 @@ def gradients(net, loss):
     }
 
 
+@pytest.mark.parametrize("product_rank", [0, 2])
 @pytest.mark.parametrize("n_modalities", [2, 3, 4])
-def test_every_gradient_is_that_of_equation_9(n_modalities):
-    net, (X, y) = make_net(n_modalities), make_batch(n_modalities)
+def test_every_gradient_is_that_of_equation_9(n_modalities, product_rank):
+    net, (X, y) = make_net(n_modalities, product_rank=product_rank), make_batch(n_modalities)
+    wake_products(net)
     fast = gradients(net, first_output_loss(net, X, y))
     literal = gradients(net, literal_equation_9(net, X, y))
     for name in fast:
@@ -154,6 +177,50 @@ def test_terms_and_bias_add_up_to_the_last_stage(
     torch.testing.assert_close(total, out.stages[-1])
     assert len(out.terms) == (1 if optimization == "single" else 2**n_modalities - 1)
     assert all(value.shape == (2, 11, 2) for value in out.terms.values())
+
+
+def test_products_multiply_few_features_and_neither_waves_nor_sequences():
+    """A wave is no feature; what an encoder reads has no copy for a product."""
+    plr = EncoderSpec("mlp", (3,), 3 + 3 * 4, embedding=(4, 1.0), gain=0.5)
+    wide = EncoderSpec("mlp", (65,), 65)
+    specs = {
+        "a": plr,
+        "w": wide,
+        "s": EncoderSpec("gru", (None, 2), 6),
+        "v": EncoderSpec("mlp", (2,), 2),
+    }
+    net = make_mro_net(
+        optimization="mro",
+        terms=interaction_terms(sorted(specs), 3),
+        in_features={name: spec.width for name, spec in specs.items()},
+        encoders=specs,
+        n_members=1,
+        n_outputs=1,
+        input_scaling="standard",
+        fusion="concat",
+        share_encoders=False,
+        hidden=(5,),
+        activation="relu",
+        tensor_dim=3,
+        stop_gradient=True,
+        product_rank=2,
+    ).double()
+    net.reset_parameters([torch.Generator().manual_seed(0)])
+    assert net.block.products.groups == (("a", "v"),)
+    pair = Term(("a", "v"))
+    wake_products(net)
+    drawn = torch.Generator().manual_seed(1)
+    shapes = {"a": (6, 3), "v": (6, 2), "s": (6, 4, 2), "w": (6, 65)}
+    X = {n: torch.randn(s, generator=drawn, dtype=torch.float64) for n, s in shapes.items()}
+    awake = net(X).terms
+    net.reset_parameters([torch.Generator().manual_seed(0)])
+    asleep = net(X).terms
+    wake_products(net)
+    # What is read is multiplied by the gain, and first weights divided.
+    expected = literal_product(net.block.products, pair, {"a": X["a"] * 0.5, "v": X["v"]})
+    for term, value in awake.items():
+        added = expected if term == pair else torch.zeros(6, 1).double()
+        torch.testing.assert_close((value - asleep[term])[0], added)
 
 
 @pytest.mark.parametrize("fusion", ["concat", "tensor"])

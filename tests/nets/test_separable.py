@@ -7,7 +7,7 @@ import torch
 from sklearn_mmfuse._effects import Pool, exact_effects, pure_effects, subsets
 from sklearn_mmfuse._terms import interaction_terms
 from sklearn_mmfuse.nets import make_mro_net
-from sklearn_mmfuse.nets._separable import mean_of_relu
+from sklearn_mmfuse.nets._separable import LowRankTerm, mean_of_relu
 
 WIDTHS = {"a": 3, "t": 2, "v": 2, "w": 1}
 
@@ -27,6 +27,7 @@ def make_net(fusion, share, hidden, activation="relu", n_modalities=3, optimizat
         hidden=hidden,
         activation=activation,
         tensor_dim=3,
+        product_rank=2,
     )
     net.reset_parameters([torch.Generator().manual_seed(e) for e in range(E)])
     for parameter in net.parameters():  # biases start at zero, which would hide one forgotten
@@ -60,9 +61,13 @@ def test_separated_terms_are_the_terms(fusion, share, hidden, activation, optimi
     separated = net.separate(X)
     assert {term.terms[0] for term in separated} == set(values)
     rows = np.arange(7)
-    for term in separated:
-        found = term.evaluate(dict.fromkeys(term.names, rows))
-        np.testing.assert_allclose(found, values[term.terms[0]].mean(0), atol=1e-12)
+    for key, value in values.items():  # a term may have several parts
+        parts = [term for term in separated if term.terms == (key,)]
+        found = sum(part.evaluate(dict.fromkeys(part.names, rows)) for part in parts)
+        np.testing.assert_allclose(found, value.mean(0), atol=1e-12)
+    multiplies = fusion == "concat" and (hidden or share)  # what is linear stays linear
+    n_products = sum(term.order > 1 for term in values) if multiplies else 0
+    assert len(separated) == len(values) + n_products
 
 
 @torch.no_grad()
@@ -84,7 +89,7 @@ def test_closed_forms_are_the_averages_over_every_combination(
         np.testing.assert_allclose(means[()], exact.constant, atol=1e-12)
         for subset, effect in zip(wanted, pure_effects(means, wanted), strict=True):
             np.testing.assert_allclose(effect, exact.values[subset], atol=1e-12)
-        checked += 1
+        checked += not isinstance(term, LowRankTerm)
     closed = fusion == "tensor" or hidden == () or (hidden == (5,) and activation == "relu")
     # A shared encoder in front makes every head one relu layer, or a product.
     assert (checked == 2**n_modalities - 1) or not closed
