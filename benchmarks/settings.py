@@ -7,6 +7,8 @@ from typing import Any
 from sklearn_mmfuse import (
     InTenseClassifier,
     InTenseRegressor,
+    MROClassifier,
+    MRORegressor,
     RoutingClassifier,
     RoutingRegressor,
 )
@@ -25,6 +27,8 @@ BEFORE: dict[str, Any] = {
 OWN: dict[type, dict[str, Any]] = {
     InTenseClassifier: {"interaction_weight": 1.0},
     InTenseRegressor: {"interaction_weight": 1.0},
+    MROClassifier: {"product_rank": 0},
+    MRORegressor: {"product_rank": 0},
     RoutingClassifier: {"temperature": 4.0},
     RoutingRegressor: {"temperature": 4.0},
 }

@@ -23,8 +23,9 @@ from benchmarks.speed.report import table
 from benchmarks.store import load, save
 
 FILE = "ablation.json"
-SETTINGS: dict[str, dict[str, Any]] = {
-    "defaults": {},
+# What was run before there were products beside perceptrons is compared with "product_rank=0".
+EARLIER: dict[str, dict[str, Any]] = {
+    "product_rank=0": {},
     "all as they were": BEFORE,
     "no waves": {"numerical_embedding": None},
     "no clipping": {"input_scaling": "standard"},
@@ -39,6 +40,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "early_stopping=False": {"early_stopping": False},
     "hidden_layer_sizes=(128,)": {"hidden_layer_sizes": (128,)},
     "n_members=4": {"n_members": 4},
+}
+SETTINGS = {"defaults": {}} | {
+    name: {"product_rank": 0} | params for name, params in EARLIER.items()
 }
 
 
