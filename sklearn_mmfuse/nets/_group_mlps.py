@@ -13,7 +13,13 @@ from torch.nn import functional as F
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._encoders import Encoder, EncoderSpec, MulTEncoder, make_encoder
 from sklearn_mmfuse.nets._group_kernels import Wiring, run_layers
-from sklearn_mmfuse.nets._layers import ACTIVATIONS, GroupLinear, MaskReader, uniform_fan_in_
+from sklearn_mmfuse.nets._layers import (
+    ACTIVATIONS,
+    GroupLinear,
+    MaskReader,
+    of_members,
+    uniform_fan_in_,
+)
 from sklearn_mmfuse.nets._separable import JointTerm, SumTerm
 
 __all__ = ["GroupMLPs"]
@@ -207,7 +213,7 @@ class GroupMLPs(nn.Module):
     def _run(self, x: Mapping[str, Tensor], drop: MaskReader | None, *, read: bool) -> Tensor:
         """Return what `embed` returns, or what all layers do, by a function of autograd's."""
         later = [(layer.weight, layer.bias) for layer in self._later_layers()]
-        rows = [_of_members(x[name], len(self.first_bias)) for name in self._names]
+        rows = [of_members(x[name], len(self.first_bias)) for name in self._names]
         masks = [
             _next_mask(drop, (*weight.shape[:2], rows[0].shape[1], weight.shape[2]), weight)
             for weight, _ in later
@@ -243,7 +249,7 @@ class GroupMLPs(nn.Module):
             elif name in encoded:  # by a copy for each reader
                 brought[name] = self._add_up(position, torch.stack(encoded[name], dim=1))
             else:
-                rows = _of_members(x[name], n_members)
+                rows = of_members(x[name], n_members)
                 product = torch.bmm(rows, self.first[position])
                 brought[name] = product.unflatten(2, (-1, self.first_bias.shape[3]))
         return brought
@@ -352,11 +358,6 @@ class GroupMLPs(nn.Module):
         """Return what all perceptrons together cost, in evaluations of a small one."""
         together = {name: brought[name] for name in self._joint}
         return len(self.groups) + (self.together.cost(together) if self.together else 0)
-
-
-def _of_members(x: Tensor, n_members: int) -> Tensor:
-    """Return the rows of every member, `(E, B, d)`, without a copy of what they share."""
-    return x if x.dim() == 3 else x.expand(n_members, -1, -1)
 
 
 def _differentiates(drop: MaskReader | None) -> bool:

@@ -17,7 +17,7 @@ from sklearn_mmfuse.nets._base import MAX_ROWS, FusionNet, PopulationRows
 from sklearn_mmfuse.nets._centering import Products, centering_constants, contract, vbn_scale
 from sklearn_mmfuse.nets._encoders import EncoderSpec
 from sklearn_mmfuse.nets._group_mlps import GroupMLPs
-from sklearn_mmfuse.nets._layers import ACTIVATIONS, MaskReader, uniform_fan_in_
+from sklearn_mmfuse.nets._layers import ACTIVATIONS, MaskReader, of_members, uniform_fan_in_
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import ProductTerm, SeparableTerm
 
@@ -335,8 +335,7 @@ class InTenseNet(FusionNet):
             blocks = dict(zip(self._read, encoded.unbind(1), strict=True))
         width, padded = max(self.widths), []
         for name, own in zip(self.names, self.widths, strict=True):
-            block = blocks.get(name, x[name])
-            block = block if block.dim() == 3 else block.expand(self.n_members, -1, -1)
+            block = of_members(blocks.get(name, x[name]), self.n_members)
             padded.append(nn.functional.pad(block, (0, width - own)))
         return torch.stack(padded, dim=1)
 

@@ -15,6 +15,7 @@ __all__ = [
     "GroupLinear",
     "InputScaling",
     "MaskReader",
+    "of_members",
     "side_streams",
     "uniform_fan_in_",
 ]
@@ -43,6 +44,11 @@ def uniform_fan_in_(weight: Tensor, fan_in: int, generators: Sequence[torch.Gene
     for member, generator in zip(weight, generators, strict=True):
         draw = torch.empty(member.shape, dtype=torch.float64)
         member.copy_(draw.uniform_(-bound, bound, generator=generator))
+
+
+def of_members(x: Tensor, n_members: int) -> Tensor:
+    """Return the rows of every member, `(E, B, d)`, without a copy of what they share."""
+    return x if x.dim() == 3 else x.expand(n_members, -1, -1)
 
 
 def side_streams(generators: Sequence[torch.Generator], number: int) -> list[torch.Generator]:

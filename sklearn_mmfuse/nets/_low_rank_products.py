@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse.nets._layers import side_streams, uniform_fan_in_
+from sklearn_mmfuse.nets._layers import of_members, side_streams, uniform_fan_in_
 from sklearn_mmfuse.nets._separable import LowRankTerm
 
 __all__ = ["LowRankProducts"]
@@ -135,7 +135,6 @@ class LowRankProducts(nn.Module):
         for (name, width), weight, start in zip(
             self.widths.items(), self.weights, starts, strict=True
         ):
-            rows = x[name][..., :width]
-            rows = rows if rows.dim() == 3 else rows.expand(n_members, -1, -1)
+            rows = of_members(x[name][..., :width], n_members)
             factors.append(torch.baddbmm(start, weight, rows.mT))
         return torch.cat(factors, dim=1).unflatten(1, (-1, rank))

@@ -116,7 +116,10 @@ class _ConcatTerms(_Block):
         self.mlps = shape.mlps([term.modalities for term in terms], shape.n_outputs)
         # Linear maps, which perceptrons without hidden layers are, stay linear.
         wanted = shape.product_rank > 0 and len(shape.hidden) > 0
-        multiplied = [i for i, t in enumerate(terms) if wanted and _multiplies(t, shape.multiplied)]
+        read = shape.multiplied.keys() if wanted else set()
+        multiplied = [
+            i for i, term in enumerate(terms) if term.order > 1 and read >= set(term.modalities)
+        ]
         self.register_buffer("multiplied", torch.tensor(multiplied), persistent=False)
         self.products = (
             shape.products([terms[i].modalities for i in multiplied]) if multiplied else None
@@ -134,10 +137,6 @@ class _ConcatTerms(_Block):
             return perceptrons
         multiplied = [self.terms[i] for i in self.multiplied.tolist()]
         return [*perceptrons, *self.products.separate(x, multiplied)]
-
-
-def _multiplies(term: Term, widths: Mapping[str, int]) -> bool:
-    return term.order > 1 and all(name in widths for name in term.modalities)
 
 
 class _TensorReadouts(_Block):

@@ -24,15 +24,11 @@ def make_net(n_modalities=3, *, optimization="mro", n_members=1, seed=0, max_ord
         "stop_gradient": True,
         "input_scaling": "standard",
         "n_outputs": 2,
+        "terms": interaction_terms(names, max_order or n_modalities),
+        "in_features": {name: WIDTHS[name] for name in names},
         **options,
     }
-    net = make_mro_net(
-        optimization=optimization,
-        terms=interaction_terms(names, max_order or n_modalities),
-        in_features={name: WIDTHS[name] for name in names},
-        n_members=n_members,
-        **config,
-    ).double()
+    net = make_mro_net(optimization=optimization, n_members=n_members, **config).double()
     net.reset_parameters([torch.Generator().manual_seed(seed + e) for e in range(n_members)])
     return net
 
@@ -189,33 +185,23 @@ def test_products_multiply_few_features_and_neither_waves_nor_sequences():
         "s": EncoderSpec("gru", (None, 2), 6),
         "v": EncoderSpec("mlp", (2,), 2),
     }
-    net = make_mro_net(
-        optimization="mro",
+    net = make_net(
         terms=interaction_terms(sorted(specs), 3),
         in_features={name: spec.width for name, spec in specs.items()},
         encoders=specs,
-        n_members=1,
         n_outputs=1,
-        input_scaling="standard",
-        fusion="concat",
-        share_encoders=False,
         hidden=(5,),
         activation="relu",
-        tensor_dim=3,
-        stop_gradient=True,
         product_rank=2,
-    ).double()
-    net.reset_parameters([torch.Generator().manual_seed(0)])
+    )
     assert net.block.products.groups == (("a", "v"),)
     pair = Term(("a", "v"))
-    wake_products(net)
     drawn = torch.Generator().manual_seed(1)
     shapes = {"a": (6, 3), "v": (6, 2), "s": (6, 4, 2), "w": (6, 65)}
     X = {n: torch.randn(s, generator=drawn, dtype=torch.float64) for n, s in shapes.items()}
-    awake = net(X).terms
-    net.reset_parameters([torch.Generator().manual_seed(0)])
     asleep = net(X).terms
     wake_products(net)
+    awake = net(X).terms
     # What is read is multiplied by the gain, and first weights divided.
     expected = literal_product(net.block.products, pair, {"a": X["a"] * 0.5, "v": X["v"]})
     for term, value in awake.items():
