@@ -134,7 +134,7 @@ class CriticPlayer:
             net.critic,
             [own.learning_rate for own in options],
             [DECAY] * len(options),
-            undecayed=(),
+            decays={},
         )
         weights = torch.tensor([own.reg_lambda for own in options], dtype=torch.float64)
         self.reg_lambda = weights.to(net.bias)

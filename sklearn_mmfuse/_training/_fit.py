@@ -283,7 +283,7 @@ def _fit_part(
     trainer = FusionTrainer(
         part,
         objective,
-        **_trainer_params(options, callbacks, part.undecayed),
+        **_trainer_params(options, callbacks, part.decays),
         max_grad_norm=options.max_grad_norm,
         player=player,
         schedule=options.learning_rate_schedule,
@@ -320,7 +320,7 @@ def _make_player(
 
 
 def _trainer_params(
-    options: TrainingOptions, callbacks: list[Any], undecayed: Sequence[str]
+    options: TrainingOptions, callbacks: list[Any], decays: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return skorch's constructor parameters; the user's `net_params` win."""
     user = dict(options.net_params or {})
@@ -337,7 +337,7 @@ def _trainer_params(
             "optimizer": torch.optim.AdamW,
             "optimizer__weight_decay": options.weight_decay,
             "optimizer__fused": True,
-            "optimizer__param_groups": [(names, {"weight_decay": 0.0}) for names in undecayed],
+            "optimizer__param_groups": [(own, {"decay": decay}) for own, decay in decays.items()],
         }
     return params | user
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from sklearn_mmfuse._training._schedule import step_size_factor
+from sklearn_mmfuse._training._schedule import decay_at, step_size_factor
 
 __all__ = ["MemberAdamW", "add_gradient", "clip_gradients", "limits_of"]
 
@@ -28,8 +28,8 @@ class MemberAdamW:
         Whose parameters have the members as their leading axis.
     learning_rate, weight_decay : sequence of float
         Of each member.
-    undecayed : sequence of str
-        Patterns of the parameters that weight decay leaves alone.
+    decays : mapping of str to str
+        Patterns of the parameters that weight decay treats otherwise, and how, for `decay_at`.
     schedule : {"cosine", "constant"}, default="constant"
         How the step sizes change.
     n_steps : sequence of int, optional
@@ -44,7 +44,7 @@ class MemberAdamW:
     >>> from sklearn_mmfuse._training._member_optimizer import MemberAdamW
     >>> net = nn.Module()
     >>> net.weight = nn.Parameter(torch.zeros(2, 3))
-    >>> optimizer = MemberAdamW(net, [0.1, 0.2], [0.0, 0.0], undecayed=())
+    >>> optimizer = MemberAdamW(net, [0.1, 0.2], [0.0, 0.0], decays={})
     >>> net.weight.sum().backward()
     >>> optimizer.step()
     >>> net.weight[:, 0]
@@ -57,13 +57,12 @@ class MemberAdamW:
         learning_rate: Sequence[float],
         weight_decay: Sequence[float],
         *,
-        undecayed: Sequence[str],
+        decays: Mapping[str, str],
         schedule: str = "constant",
         n_steps: Sequence[int] | None = None,
         apart: Sequence[str] = (),
     ) -> None:
         self._schedule = schedule
-        assert n_steps is not None or schedule == "constant"
         ends = [1] * len(learning_rate) if n_steps is None else n_steps
         self._settings = list(zip(learning_rate, weight_decay, ends, strict=True))
         trained = {
@@ -71,11 +70,13 @@ class MemberAdamW:
             for name, p in net.named_parameters()
             if p.requires_grad and not name.startswith(tuple(apart))
         }
-        bare = [name for name in trained if any(fnmatch(name, own) for own in undecayed)]
+        kinds = {name: _decay_of(name, decays) for name in trained}
         self._groups = [
-            _Group([p for name, p in trained.items() if name not in bare], decays=True),
-            _Group([trained[name] for name in bare], decays=False),
+            _Group([p for name, p in trained.items() if kinds[name] == kind], decay=kind)
+            for kind in sorted(set(kinds.values()))
         ]
+        follows_progress = schedule != "constant" or "late" in kinds.values()
+        assert n_steps is not None or not follows_progress
         self._n_steps = 0
         self._cut()
 
@@ -101,20 +102,25 @@ class MemberAdamW:
         """Step along the gradients."""
         done = self._n_steps
         middle = done + 0.5  # a net of one step moves as well
-        runs = [
-            (rate * step_size_factor(self._schedule, middle / n_steps), decay, members)
+        paces = [
+            (
+                rate * step_size_factor(self._schedule, middle / n_steps),
+                decay,
+                middle / n_steps,
+                members,
+            )
             for rate, decay, n_steps, members in self._runs
         ]
         for group in self._groups:
-            group.step(runs, done)
+            group.step(paces, done)
         self._n_steps += 1
 
 
 class _Group:
-    """Parameters, the moments of their gradients, and both in runs of members."""
+    """Parameters that decay alike, the moments of their gradients, and both in runs of members."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], *, decays: bool) -> None:
-        self.parameters, self.decays = list(parameters), decays
+    def __init__(self, parameters: Sequence[nn.Parameter], *, decay: str) -> None:
+        self.parameters, self.decay = list(parameters), decay
         self.first = [torch.zeros_like(p, requires_grad=False) for p in parameters]
         self.second = [torch.zeros_like(p, requires_grad=False) for p in parameters]
         self._pieces: list[list[list[Tensor]]] = []
@@ -129,14 +135,14 @@ class _Group:
         self.first = [moment[kept] for moment in self.first]
         self.second = [moment[kept] for moment in self.second]
 
-    def step(self, runs: Sequence[tuple[float, float, slice]], n_steps: int) -> None:
+    def step(self, runs: Sequence[tuple[float, float, float, slice]], n_steps: int) -> None:
         """Step; a parameter on which no loss depends has no gradient and stays."""
         moving = [i for i, p in enumerate(self.parameters) if p.grad is not None]
         gradients = [_gradient(self.parameters[i]) for i in moving]
         if not moving:
             return
         count = [torch.full((), n_steps + 1.0, device=gradients[0].device)] * len(moving)
-        for (rate, decay, members), pieces in zip(runs, self._pieces, strict=True):
+        for (rate, decay, progress, members), pieces in zip(runs, self._pieces, strict=True):
             parameters, first, second = ([tensors[i] for i in moving] for tensors in pieces)
             # What torch.optim.AdamW(fused=True) calls in the end; its way there takes longer than
             # the step of a small net, and is gone for every run.
@@ -151,10 +157,14 @@ class _Group:
                 lr=rate,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
-                weight_decay=decay if self.decays else 0.0,
+                weight_decay=decay_at(self.decay, progress, weight_decay=decay, learning_rate=rate),
                 eps=EPS,
                 maximize=False,
             )
+
+
+def _decay_of(name: str, decays: Mapping[str, str]) -> str:
+    return next((decay for pattern, decay in decays.items() if fnmatch(name, pattern)), "always")
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -221,7 +221,7 @@ class _PartTraining:
             part,
             [options.learning_rate for options in self.options],
             [options.weight_decay for options in self.options],
-            undecayed=part.undecayed,
+            decays=part.decays,
             schedule=self.options[0].learning_rate_schedule,
             n_steps=[options.max_epochs * self.batches.n_batches for options in self.options],
             apart=part.trained_apart,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sklearn_mmfuse._training._batches import Batch, BatchSampler
 from sklearn_mmfuse._training._critic import CriticPlayer
 from sklearn_mmfuse._training._member_optimizer import add_gradient
-from sklearn_mmfuse._training._schedule import step_size_factor
+from sklearn_mmfuse._training._schedule import decay_at, step_size_factor
 from sklearn_mmfuse.nets import FusionOutput
 
 __all__ = ["DivergedError", "FusionTrainer"]
@@ -108,18 +108,22 @@ class FusionTrainer(NeuralNet):
             loss = loss + penalty.sum()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
-        self._set_step_size()
+        self._follow_schedules()
         self._step_optimizer(None)
         return {"loss": loss.detach()}
 
-    def _set_step_size(self) -> None:
-        """Follow the schedule; a constant one leaves the optimizer to callbacks."""
-        if self.schedule == "constant":
-            return
-        in_all = self.max_epochs * self.n_batches
-        factor = step_size_factor(self.schedule, (self._n_steps + 0.5) / in_all)
+    def _follow_schedules(self) -> None:
+        """Set step sizes, which a constant schedule leaves to callbacks, and weight decay."""
+        progress = (self._n_steps + 0.5) / (self.max_epochs * self.n_batches)
         for group in self.optimizer_.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            if self.schedule != "constant":
+                factor = step_size_factor(self.schedule, progress)
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            if "decay" in group:
+                strength = group.setdefault("initial_weight_decay", group["weight_decay"])
+                group["weight_decay"] = decay_at(
+                    group["decay"], progress, weight_decay=strength, learning_rate=group["lr"]
+                )
         self._n_steps += 1
 
     @torch.no_grad()

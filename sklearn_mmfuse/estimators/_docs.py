@@ -49,7 +49,9 @@ modalities : list of str or dict of str to selector, default=None
         step size. "auto" is 8 / (steps per epoch), so that a training of default length and
         learning rate shrinks what no gradient holds to a third, however many rows there are; less
         where the last of `hidden_layer_sizes` is below 64, in proportion (1/64 of it for linear
-        nets), and 0.01 where a language model is pretrained. Biases are not decayed.
+        nets), and 0.01 where a language model is pretrained. Biases are not decayed; products of
+        MRO (`product_rank`) twice as much, but in the second half of `max_epochs` only, which nets
+        that stop early may not reach.
     batch_size : int or "auto", default="auto"
         Rows per step; "auto" is 128, or all rows when there are fewer.
     max_epochs : int, default=100
@@ -76,7 +78,8 @@ modalities : list of str or dict of str to selector, default=None
         The probability with which a row loses a modality in a training step; one is always kept.
     n_members : int, default=1
         Nets trained at once and averaged, each from a seed of its own; the first is the net that
-        there would be alone. `decompose` then has `standard_errors`, of the mean over nets.
+        there would be alone. `decompose` then has `standard_errors`, of the mean over nets. Torch
+        modules of your own are trained one at a time only.
     bootstrap : bool, default=False
         Train each net on rows drawn anew, or on persons where `fit` receives `groups`: the scatter
         of nets then also shows what other samples would have taught.
@@ -128,8 +131,9 @@ relevance_scores_ : Series
 
 ATTRIBUTES = """\
 relevance_scores_ : Series
-        Per term, the mean absolute contribution over the training rows (and outputs), scaled to
-        add up to 1. Contributions are centered, so a constant has no relevance.
+        Per term, the mean absolute contribution over the rows of `fit` (and outputs), those that
+        early stopping watched among them, weighted as they were; scaled to add up to 1.
+        Contributions are centered, so a constant has no relevance.
     unique_contributions_ : DataFrame
         What each modality contributes alone to each training row, centered; with several outputs
         the columns are `(output, modality)`.

@@ -110,7 +110,8 @@ class MROClassifier(FusionClassifierMixin, _BaseMRO):
         False is the ablation of Table 7; only "mro" looks at it.
     fusion : {"concat", "tensor"}, default="concat"
         What a term is: a perceptron on its modalities side by side, or a linear map of the outer
-        product of their embeddings.
+        product of their embeddings, which learns products of many features from fewer rows, and
+        most else less well.
     share_encoders : bool, default=False
         One encoder per modality for all terms. Higher orders then read what the unimodal terms
         found useful, at a fraction of the parameters.
@@ -254,7 +255,8 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
         False is the ablation of Table 7; only "mro" looks at it.
     fusion : {"concat", "tensor"}, default="concat"
         What a term is: a perceptron on its modalities side by side, or a linear map of the outer
-        product of their embeddings.
+        product of their embeddings, which learns products of many features from fewer rows, and
+        most else less well.
     share_encoders : bool, default=False
         One encoder per modality for all terms.
     max_order : int or None, default=None

@@ -232,9 +232,12 @@ class FusionNet(nn.Module, ABC):
         }
 
     @property
-    def undecayed(self) -> tuple[str, ...]:
-        """Patterns of the parameters that weight decay leaves alone."""
-        return ("*bias*",)
+    def decays(self) -> dict[str, str]:
+        """Which parameters weight decay treats otherwise: patterns with "never" or "late".
+
+        The first pattern that a name matches counts.
+        """
+        return {"*bias*": "never"}
 
     @property
     def member_options(self) -> tuple[str, ...]:

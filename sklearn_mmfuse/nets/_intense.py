@@ -484,9 +484,9 @@ class InTenseNet(FusionNet):
         )
 
     @property
-    def undecayed(self) -> tuple[str, ...]:
-        """Patterns of the parameters that weight decay leaves alone."""
-        return (*super().undecayed, "fusion*")  # which have a penalty of their own
+    def decays(self) -> dict[str, str]:
+        """Which parameters weight decay treats otherwise: patterns with "never" or "late"."""
+        return {**super().decays, "fusion*": "never"}  # which have a penalty of their own
 
     @property
     def has_population(self) -> bool:

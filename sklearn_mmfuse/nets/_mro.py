@@ -356,6 +356,16 @@ class MRONet(FusionNet):
         values = self.hide_absent(values, present)
         return FusionOutput(self.terms, values, self.bias, stages=self.stages(values, self.bias))
 
+    @property
+    def decays(self) -> dict[str, str]:
+        """Which parameters weight decay treats otherwise: patterns with "never" or "late".
+
+        A product starts from next to nothing, and grows slower than what decays as fast as weights
+        of perceptrons do: it is left to grow, and what the rows do not hold up decays afterwards.
+        """
+        late = dict.fromkeys(("*products.weights*", "*products.readout"), "late")
+        return {**super().decays, **late}
+
     def separate(self, X: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
         """Return every term as a function of what each of its modalities brings."""
         return self.block.separate(self.scale_inputs(X))

@@ -275,7 +275,7 @@ def test_adamw_is_that_of_torch_for_every_member():
     net = torch.nn.Module()
     net.weight = torch.nn.Parameter(start.clone())
     net.bias = torch.nn.Parameter(start[:, 0].clone())
-    optimizer = MemberAdamW(net, rates, decays, undecayed=["*bias*"])
+    optimizer = MemberAdamW(net, rates, decays, decays={"*bias*": "never"})
     singles = []
     for e in range(3):
         weight, bias = (torch.nn.Parameter(s[e].clone()) for s in (start, start[:, 0]))
