@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_array
 
-__all__ = ["MultimodalData", "as_block", "check_modality_name", "feature_names", "trailing_shape"]
+__all__ = [
+    "MultimodalData",
+    "as_block",
+    "check_modality_name",
+    "feature_names",
+    "row_labels",
+    "trailing_shape",
+    "without_mask",
+]
 
 Block = Any  # ndarray, csr or torch.Tensor
 
@@ -244,7 +252,7 @@ class MultimodalData:
         Parameters
         ----------
         parts : iterable of MultimodalData
-            Containers with the same modalities, in any order.
+            Containers with the same modalities, in any order, of the same columns.
 
         Returns
         -------
@@ -261,11 +269,14 @@ class MultimodalData:
         rows = list(parts)
         if not rows:
             raise ValueError("There is nothing to concatenate.")
-        for part in rows[1:]:
+        columns: dict[str, tuple[Any, ...]] = {}
+        for part in rows:
             if set(part) != set(rows[0]):
                 raise ValueError(f"Modalities differ: {list(rows[0])} and {list(part)}.")
+            _check_same_columns(columns, part.feature_names)
+            columns |= part.feature_names
         whole = cls({name: _concat(name, [part[name] for part in rows]) for name in rows[0]})
-        whole._feature_names = rows[0].feature_names
+        whole._feature_names = {name: columns[name] for name in whole if name in columns}
         return whole
 
     def __repr__(self) -> str:
@@ -283,6 +294,18 @@ def check_modality_name(name: Any) -> str:
     return name
 
 
+def _check_same_columns(
+    first: Mapping[str, tuple[Any, ...]], other: Mapping[str, tuple[Any, ...]]
+) -> None:
+    """Raise where both name the columns of a modality, and not alike."""
+    for name in other:
+        if first.get(name, other[name]) != other[name]:
+            raise ValueError(
+                f"The columns of modality {name!r} are {list(first[name])} in one part and "
+                f"{list(other[name])} in another; select the same ones, in the same order."
+            )
+
+
 def as_block(name: str, value: Any) -> Block:
     """Return `value` as something with a shape and rows to pick: array, csr or tensor."""
     if sparse.issparse(value):
@@ -298,7 +321,7 @@ def as_block(name: str, value: Any) -> Block:
     elif isinstance(value, list | tuple):
         block = _list_to_array(value)
     else:
-        block = np.asarray(value)
+        block = np.asarray(without_mask(value))
     if block.ndim == 0:
         raise ValueError(f"Modality {name!r} is a scalar; it needs one row per sample.")
     return block
@@ -330,11 +353,12 @@ def _check_lengths(blocks: Mapping[str, Block]) -> None:
 
 def _check_row_labels(values: Mapping[str, Any]) -> None:
     """Raise when pandas objects have the same rows in another order: they would be mixed up."""
-    labels = {
-        name: value.index
-        for name, value in values.items()
-        if isinstance(value, pd.DataFrame | pd.Series) and not _is_default(value.index)
+    indexes = {
+        name: index for name, value in values.items() if (index := row_labels(value)) is not None
     }
+    labels = {name: index for name, index in indexes.items() if not _is_default(index)}
+    if any(_is_shuffled(index) for index in labels.values()):
+        labels = indexes  # numbers from 0 on tell something where others are in another order
     first = next(iter(labels), "")
     for name, index in labels.items():
         if index.equals(labels[first]):
@@ -352,6 +376,22 @@ def _check_row_labels(values: Mapping[str, Any]) -> None:
 
 def _is_default(index: pd.Index) -> bool:
     return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
+
+
+def _is_shuffled(index: pd.Index) -> bool:
+    """Whether rows are numbered from 0 on, in another order."""
+    numbers = np.arange(len(index))
+    return (
+        pd.api.types.is_integer_dtype(index.dtype)
+        and not np.array_equal(index, numbers)
+        and np.array_equal(np.sort(index), numbers)
+    )
+
+
+def row_labels(X: Any) -> pd.Index | None:
+    """Return the row labels of `X`, where pandas gives it some."""
+    index = getattr(X, "index", None)  # of a list, a method
+    return index if isinstance(index, pd.Index) else None
 
 
 def feature_names(X: Any) -> dict[str, tuple[Any, ...]]:
@@ -414,10 +454,17 @@ def _frame_to_array(frame: Any) -> NDArray[Any]:
     return array[:, 0] if holds_arrays else array
 
 
+def without_mask(value: Any) -> Any:
+    """Return NaN, which is what missing values are here, for the masked numbers of an array."""
+    if not isinstance(value, np.ma.MaskedArray) or value.dtype.kind not in "biuf":
+        return value
+    return np.ma.filled(value.astype(np.result_type(value.dtype, np.float32)), np.nan)
+
+
 def _list_to_array(values: Sequence[Any]) -> NDArray[Any]:
     if any(isinstance(value, str) for value in values):
         return np.asarray(values, dtype=object)  # a fixed-width array is as wide as the longest
-    items = [v.detach().cpu().numpy() if hasattr(v, "detach") else v for v in values]
+    items = [v.detach().cpu().numpy() if hasattr(v, "detach") else without_mask(v) for v in values]
     try:
         return np.asarray(items)
     except ValueError:  # unequal lengths

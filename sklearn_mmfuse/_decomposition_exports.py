@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sklearn_mmfuse._terms import BIAS
+
 if TYPE_CHECKING:
     from sklearn_mmfuse._decomposition import Decomposition
 
@@ -51,7 +53,7 @@ def to_html(parts: Decomposition) -> str:
 
 def to_frame(parts: Decomposition, index: Any = None) -> pd.DataFrame:
     """Return a row per sample, a column per (output and) term, and the bias."""
-    columns = [str(term) for term in parts.terms] + ["bias"]
+    columns = [str(term) for term in parts.terms] + [BIAS]
     values = parts.values
     if parts.absent is not None:
         values = np.where(parts.absent[:, :, np.newaxis], np.nan, values)

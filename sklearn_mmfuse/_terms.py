@@ -12,6 +12,7 @@ __all__ = ["Term", "check_max_order", "interaction_terms", "subset_terms"]
 
 TermKind = Literal["interaction", "unique", "redundant"]
 SEPARATOR = " × "
+BIAS = "bias"
 
 # Of terms with a net each: all subsets of nine modalities are 511.
 MAX_TERMS = 512
@@ -54,6 +55,11 @@ class Term:
         names, partner = tuple(sorted(modalities)), tuple(sorted(partner))
         if not names or len(set(names)) != len(names):
             raise ValueError(f"A term needs at least one modality, each once; got {names}.")
+        if taken := [name for name in names if name == BIAS or SEPARATOR in name]:
+            raise ValueError(
+                f"A modality cannot be called {taken[0]!r}: parts of a prediction have such names, "
+                f"{BIAS!r} and 'audio{SEPARATOR}text'; rename it."
+            )
         if partner and (kind != "redundant" or partner == names):
             raise ValueError(
                 f"Only a redundant term has a partner, other than itself; got {names}, {kind!r}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from sklearn_mmfuse._columns import (
     stack_cells,
     take_columns,
 )
-from sklearn_mmfuse._data import MultimodalData, feature_names
+from sklearn_mmfuse._data import MultimodalData, feature_names, without_mask
 from sklearn_mmfuse._warnings import warn_user
 
 __all__ = ["check_modalities", "to_dense"]
@@ -268,6 +269,7 @@ def _check_2d(estimator: Any, X: Any, *, min_samples: int) -> Any:
         )
     if hasattr(X, "detach"):
         X = _tensor_to_numpy(X)
+    X = without_mask(X)
     # The entries are converted column by column later: those not selected need not be numbers.
     array = check_array(
         X,
@@ -306,6 +308,11 @@ def _to_float(estimator: Any, name: str, block: Any, dtype: Any, reset: bool) ->
     dense = to_dense(name, block)
     if np.ndim(dense) == 1:
         raise ValueError(_not_a_vector(name, dense))
+    if _holds_dates(np.asarray(dense)):
+        raise ValueError(
+            f"Modality {name!r} holds dates or durations, not numbers; say what they are to count, "
+            "for instance hours since midnight."
+        )
     try:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which has a message of its own
             array: FloatArray = check_array(
@@ -330,6 +337,12 @@ def _to_float(estimator: Any, name: str, block: Any, dtype: Any, reset: bool) ->
             "needed, no size being 0."
         )
     return array
+
+
+def _holds_dates(array: NDArray[Any]) -> bool:
+    if array.dtype != object:
+        return array.dtype.kind in "mM"
+    return any(isinstance(cell, date | time | timedelta) for cell in array[:1].flat)
 
 
 def _not_a_vector(name: str, array: NDArray[Any]) -> str:

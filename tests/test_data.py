@@ -291,6 +291,25 @@ def test_concat_tells_what_does_not_fit():
         )
 
 
+def test_concat_holds_frames_to_their_columns():
+    frame = pd.DataFrame(np.eye(3), columns=list("xyz"))
+    one, turned = MultimodalData(audio=frame), MultimodalData(audio=frame[["z", "y", "x"]])
+    with pytest.raises(ValueError, match=r"'audio' are \['x', 'y', 'z'\] in one part and \['z'"):
+        MultimodalData.concat([one, turned])
+    unnamed = MultimodalData(audio=np.eye(3))
+    for parts in ([one, unnamed], [unnamed, one]):
+        assert MultimodalData.concat(parts).feature_names == one.feature_names
+    with pytest.raises(ValueError, match="select the same ones"):
+        MultimodalData.concat([unnamed, one, turned])
+
+
+def test_masked_numbers_are_missing():
+    counts = np.ma.array([[1, 2], [3, 4]], mask=[[True, True], [False, False]])
+    np.testing.assert_array_equal(MultimodalData(audio=counts)["audio"], [[np.nan, np.nan], [3, 4]])
+    clips = MultimodalData(clip=[counts, np.ones((3, 2))])["clip"]
+    np.testing.assert_array_equal(clips[0], [[np.nan, np.nan], [3, 4]])
+
+
 def test_concat_pads_sequences_to_the_longest():
     short, long = (MultimodalData(audio=np.ones((2, n, 3), dtype=np.float32)) for n in (2, 4))
     both = MultimodalData.concat([short, long])["audio"]
@@ -382,6 +401,16 @@ def test_rows_in_another_order_are_not_mixed_up(labels, message, as_series):
     with pytest.raises(ValueError, match=message):
         MultimodalData({"text": text}, audio=other)
     assert len(MultimodalData(text=text, audio=other.loc[labels].reset_index(drop=True))) == 12
+
+
+def test_numbered_rows_in_another_order_are_not_mixed_up():
+    frame = labeled(range(12))
+    shuffled = frame.iloc[[*range(1, 12), 0]]
+    with pytest.raises(ValueError, match="'audio' has the row labels of 'text' in another order"):
+        MultimodalData(text=frame, audio=shuffled)
+    assert len(MultimodalData(text=shuffled, audio=shuffled)) == 12
+    assert len(MultimodalData(text=frame, audio=labeled(range(12, 24)))) == 12
+    assert len(MultimodalData(text=np.ones((12, 2)), audio=shuffled)) == 12
 
 
 @pytest.mark.parametrize("labels", [CLIPS, range(12), [f"audio{i}" for i in range(12)]])

@@ -381,6 +381,13 @@ def test_flattened_columns_have_names():
     columns = ["geo__lon", "clip__a", "geo__lat"]
     framed = FlattenModalities().fit(pd.DataFrame(GEO, columns=columns))
     assert framed.get_feature_names_out().tolist() == ["geo__lon", "geo__lat", "clip__a"]
+    of_frames = {"geo": pd.DataFrame({"lon": [1.0, 2.0], "lat": 0.0}), "clip": np.ones((2, 1))}
+    for form in (of_frames, MultimodalData(of_frames)):
+        named = FlattenModalities().fit(form).get_feature_names_out().tolist()
+        assert named == ["geo__lon", "geo__lat", "clip__x0"]
+    of_vectors = {"clip": pd.DataFrame({"vector": [np.arange(3.0), np.ones(3)]})}
+    named = FlattenModalities().fit(of_vectors).get_feature_names_out().tolist()
+    assert named == ["clip__x0", "clip__x1", "clip__x2"]
     picked = FlattenModalities({"geo": ["geo_c"]}).fit(FRAME)
     assert picked.get_feature_names_out().tolist() == ["geo__geo_c"]
 

@@ -281,13 +281,21 @@ AS_FRAMES = {
     "container": MultimodalData,
     "rows": lambda frames: MultimodalData(frames)[np.arange(N)][:, ["text", "video"]],
     "assigned": lambda frames: MultimodalData(text=TEXT, video=VIDEO).assign(frames),
-    "joined": lambda frames: MultimodalData.concat([MultimodalData(frames)[:5], frames_from(5)]),
+    "joined": lambda frames: MultimodalData.concat(halves(MultimodalData(frames))),
     "two levels": lambda frames: pd.concat(frames, axis=1),
 }
 
 
-def frames_from(start):
-    return MultimodalData(named_frames())[start:]
+def test_masked_numbers_of_an_array_are_missing():
+    masked = np.ma.array(np.ones((N, 3)), mask=np.zeros((N, 3), dtype=bool))
+    masked[1, :2] = np.ma.masked
+    _, blocks = read(masked, {"text": [0, 1], "video": [2]}, missing="allow")
+    assert_array_equal(np.isnan(blocks["text"]).all(axis=1), np.arange(N) == 1)
+    assert not np.isnan(blocks["video"]).any()
+
+
+def halves(data):
+    return [data[:5], data[5:]]
 
 
 @pytest.mark.parametrize("form", AS_FRAMES)

@@ -50,7 +50,8 @@ def validation_split(
     Raises
     ------
     ValueError
-        When there is a single group, or a split leaves either side empty or shares a group.
+        When there is a single group, or a split leaves either side empty, shares a row or a group,
+        or names rows that there are not.
     """
     if isinstance(fraction, Real):
         splits = _own_splits(float(fraction), y, groups, classification, random_state)
@@ -104,7 +105,7 @@ def _first_complete(splits: Iterable[Split], y: NDArray[np.generic], classificat
     first: Split | None = None
     n_classes = _count_classes(y) if classification else 0
     for train, validation in splits:
-        train, validation = np.asarray(train, dtype=np.intp), np.asarray(validation, dtype=np.intp)
+        train, validation = (_positions(side, len(y)) for side in (train, validation))
         if not classification or _count_classes(y[train]) == n_classes:
             return train, validation
         first = first or (train, validation)
@@ -113,11 +114,31 @@ def _first_complete(splits: Iterable[Split], y: NDArray[np.generic], classificat
     return first
 
 
+def _positions(side: Any, n_rows: int) -> Indices:
+    """Return the rows of one side as positions."""
+    rows = np.asarray(side)
+    if rows.dtype == bool and rows.shape == (n_rows,):
+        rows = np.flatnonzero(rows)
+    whole = rows.dtype.kind in "iu" or (rows.dtype.kind == "f" and (rows % 1 == 0).all())
+    there = whole and ((rows >= -n_rows) & (rows < n_rows)).all()
+    if rows.size and not there:
+        raise ValueError(
+            f"validation_fraction yields (train, validation) positions among the {n_rows} rows of "
+            f"fit; got {rows}."
+        )
+    return np.asarray(np.arange(n_rows)[rows.astype(np.intp)])
+
+
 def _check_sides(train: Indices, validation: Indices, groups: NDArray[np.generic] | None) -> None:
     if len(train) == 0 or len(validation) == 0:
         raise ValueError(
             f"Early stopping needs rows on both sides; validation_fraction gives {len(train)} "
             f"for training and {len(validation)} for validation."
+        )
+    if both := np.intersect1d(train, validation).size:
+        raise ValueError(
+            f"Early stopping watches other rows than those that are trained on; the split of "
+            f"validation_fraction has {both} rows on both sides."
         )
     if groups is not None and np.isin(groups[validation], groups[train]).any():
         raise ValueError(

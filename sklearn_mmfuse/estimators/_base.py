@@ -20,6 +20,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklearn_mmfuse._columns import NAMELESS
+from sklearn_mmfuse._data import row_labels
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import Averaging, PureEffects
 from sklearn_mmfuse._groups import check_groups
@@ -344,7 +345,6 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         net.set_input_statistics(data.input_statistics(train))
         constant = torch.as_tensor(loss.intercept(target, weight, net.n_outputs))
         net.training_parts()[0].bias.copy_(constant)
-        index = getattr(X, "index", None)
         return FitPlan(
             data,
             net,
@@ -357,7 +357,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             self._training_options(len(train), device),
             int(rng.randint(2**31 - 1)),
             rng,
-            index if isinstance(index, pd.Index) else None,
+            row_labels(X),
         )
 
     def _check_modalities(self, X: Any, shared: Shared) -> Blocks:
@@ -535,8 +535,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         """Split predictions into one contribution per term.
 
         The contributions and the bias add up to the raw prediction exactly. Contributions are
-        centered over the training rows (a term's mean is part of the bias) and, with several
-        classes, over the classes: a softmax does not see what all logits share.
+        centered over the rows of `fit`, weighted as they were there (a term's mean is part of the
+        bias), and, with several classes, over the classes: a softmax does not see what all logits
+        share.
 
         Parameters
         ----------

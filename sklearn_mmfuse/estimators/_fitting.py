@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._training import (
     DivergedError,
     Member,
@@ -104,7 +105,8 @@ class FitData:
         rows = np.arange(len(self.weight)) if explicit else weighted
         train, validation = validation_split(
             fraction,
-            X=X,
+            # A splitter would count the modalities of a dict.
+            X=MultimodalData(X) if explicit and isinstance(X, Mapping) else X,
             y=self.target[rows],
             groups=None if self.groups is None else self.groups[rows],
             classification=classification,

@@ -340,7 +340,7 @@ class FusionClassifier(FusionClassifierMixin, BaseFusion):
 
     Notes
     -----
-    Late fusion is `MROClassifier(max_order=1)`, to the last bit where no row lacks a modality.
+    Late fusion is `MROClassifier(max_order=1)`, up to rounding where no row lacks a modality.
     Where one does, late fusion leaves its contribution out, as `missing` says; any other reads the
     modality's training mean instead (zero with `input_scaling=None`), of a sequence one step there,
     so that "recover" and "drop" are the same.

@@ -480,10 +480,11 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
     classes_ : ndarray
         The class labels.
     relevance_scores_ : Series
-        Per term, from the norms of its weights (Proposition A.3); `||scores||_p` is 1. Looking at
-        them warns when the model is not reliably better than a constant on the validation rows, or
-        without such (`early_stopping`) on the training rows, a much weaker check: the scores of a
-        model that has learned nothing look as definite as any.
+        Per term, from the norms of its weights (Proposition A.3); `||scores||_p` is 1, of one net
+        (`n_members`: the average of several). Looking at them warns when the model is not reliably
+        better than a constant on the validation rows, or without such (`early_stopping`) on the
+        training rows, a much weaker check: the scores of a model that has learned nothing look as
+        definite as any.
     relevance_interval_ : DataFrame
         `low` and `high` of 95 % bootstrap intervals of the scores, given the encoders.
     {attributes}
@@ -653,10 +654,11 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
     Attributes
     ----------
     relevance_scores_ : Series
-        Per term, from the norms of its weights (Proposition A.3); `||scores||_p` is 1. Looking at
-        them warns when the model is not reliably better than a constant on the validation rows, or
-        without such (`early_stopping`) on the training rows, a much weaker check: the scores of a
-        model that has learned nothing look as definite as any.
+        Per term, from the norms of its weights (Proposition A.3); `||scores||_p` is 1, of one net
+        (`n_members`: the average of several). Looking at them warns when the model is not reliably
+        better than a constant on the validation rows, or without such (`early_stopping`) on the
+        training rows, a much weaker check: the scores of a model that has learned nothing look as
+        definite as any.
     relevance_interval_ : DataFrame
         `low` and `high` of 95 % bootstrap intervals of the scores, given the encoders.
     {attributes}

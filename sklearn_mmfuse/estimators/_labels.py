@@ -8,10 +8,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.utils import Tags, check_array
-from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_mmfuse._warnings import warn_user
-from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, as_numpy, count_columns
+from sklearn_mmfuse.estimators._targets import (
+    FusionClassifierMixin,
+    as_numpy,
+    count_columns,
+    weigh_classes,
+)
 from sklearn_mmfuse.losses import BaseLoss, MultilabelCrossEntropy
 
 __all__ = ["MultilabelClassifierMixin"]
@@ -61,7 +65,7 @@ class MultilabelClassifierMixin(FusionClassifierMixin):
                 "With several labels, class_weight is 'balanced' or a list with a dict for each, "
                 f"[{{0: 1, 1: 5}}, ...]; got {self.class_weight}."
             )
-        return weight * compute_sample_weight(self.class_weight, target)
+        return weigh_classes(weight, self.class_weight, target)
 
     def _check_labels(self, target: FloatArray) -> None:
         """Say which labels never vary; a fold of a cross-validation may well lack a rare one."""

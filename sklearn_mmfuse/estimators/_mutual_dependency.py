@@ -121,9 +121,9 @@ class _BaseMutualDependency(BaseFusion):
     def dependency_scores(self, X: Any) -> FloatArray:
         """Return how well the modalities of each sample go together, T of the critic.
 
-        Their mean over the training rows is `dependency_`. With "kl" and "f" a score estimates the
-        logarithm of how much more often such a row occurs than if modalities were independent;
-        modalities of low scores contradict each other, says the paper (section 5.4).
+        Their mean over the rows that were trained on is `dependency_`. With "kl" and "f" a score
+        estimates the logarithm of how much more often such a row occurs than if modalities were
+        independent; modalities of low scores contradict each other, says the paper (section 5.4).
 
         Parameters
         ----------

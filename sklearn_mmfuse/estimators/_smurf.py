@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import comb
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sklearn_mmfuse._data import row_labels
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, choice
 from sklearn_mmfuse._terms import SEPARATOR, Term, check_max_order
@@ -130,12 +132,14 @@ class _BaseSMURF(BaseFusionEstimator):
         constant = [name for name, block in blocks.items() if (block == block[0]).all()]
         if constant:
             warn_user(
-                f"The modalities {constant} are constant: they contribute nothing, and nothing can "
-                "be redundant with them.",
+                f"The modalities {constant} are constant: they tell nothing, and what is called "
+                "redundant with them is not; leave them out.",
             )
         return super()._fit_data(blocks, y, sample_weight, groups, shared)
 
-    def redundancy_surprise(self, X: Any) -> pd.DataFrame:
+    def redundancy_surprise(
+        self, X: Any, *, available: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Return how much the two redundant parts of each pair disagree.
 
         |y_IJ - y_JI|: large where one modality says what the other, which usually says the same,
@@ -145,14 +149,19 @@ class _BaseSMURF(BaseFusionEstimator):
         ----------
         X : MultimodalData, mapping, data frame or array
             Samples.
+        available : list of str, optional
+            Take all other modalities for absent.
 
         Returns
         -------
         surprise : DataFrame of shape (n, n_pairs)
             A column per pair of modalities (or of subsets); with several outputs the columns are
-            `(output, pair)`.
+            `(output, pair)`. NaN where a row lacks one of the two.
         """
-        parts = self.decompose(X)
+        # Without parts that make up for absent ones: those say more than they saw.
+        as_they_are = copy.copy(self)
+        as_they_are.missing = "error" if self.missing == "error" else "drop"
+        parts = as_they_are.decompose(X, available=available)
         redundant = [term for term in parts.terms if term.kind == "redundant"]
         columns = {}
         for one, other in combinations(redundant, 2):
@@ -160,15 +169,19 @@ class _BaseSMURF(BaseFusionEstimator):
                 pair = " and ".join(SEPARATOR.join(term.modalities) for term in (one, other))
                 position = [parts.terms.index(term) for term in (one, other)]
                 difference = parts.values[:, position[0]] - parts.values[:, position[1]]
+                if parts.absent is not None:
+                    difference[parts.absent[:, position].any(axis=1)] = np.nan
                 columns[pair] = np.abs(difference)
+        index = row_labels(X)
         if len(parts.outputs) == 1:
-            return pd.DataFrame({pair: values[:, 0] for pair, values in columns.items()})
+            return pd.DataFrame({pair: values[:, 0] for pair, values in columns.items()}, index)
         return pd.DataFrame(
             {
                 (output, pair): values[:, i]
                 for i, output in enumerate(parts.outputs)
                 for pair, values in columns.items()
-            }
+            },
+            index,
         ).rename_axis(columns=["output", "pair"])
 
 

@@ -57,6 +57,15 @@ def _is_ragged(entries: Sequence[Any]) -> bool:
     return len({len(entry) for entry in entries if isinstance(entry, list | tuple)}) > 1
 
 
+def weigh_classes(weight: FloatArray, class_weight: Any, target: NDArray[Any]) -> FloatArray:
+    """Return the weights of samples times those of their classes."""
+    of_class = compute_sample_weight(class_weight, target)
+    if not (np.isfinite(of_class).all() and (of_class >= 0).all()):
+        raise ValueError(f"class_weight holds non-negative, finite weights; got {class_weight}.")
+    weighted: FloatArray = weight * of_class
+    return weighted
+
+
 class FusionClassifierMixin(ClassifierMixin):
     """Two or more classes; one logit for two classes, one per class otherwise."""
 
@@ -99,7 +108,7 @@ class FusionClassifierMixin(ClassifierMixin):
         if self.class_weight is None:
             return weight
         labels = self.classes_[target.astype(np.intp)]
-        return weight * compute_sample_weight(self.class_weight, labels)
+        return weigh_classes(weight, self.class_weight, labels)
 
     def _make_loss(self) -> BaseLoss:
         return BinaryCrossEntropy() if len(self.classes_) == 2 else CrossEntropy()

@@ -130,7 +130,8 @@ def _checked(estimator: Any, X: Any) -> MultimodalData:
 def _of_blocks(X: Any, background: Any, modalities: Any) -> tuple[list[str], int, Any]:
     if isinstance(modalities, Mapping):
         raise ValueError(
-            "X names its modalities itself; modalities={name: columns} is for arrays and frames."
+            "modalities={name: columns} is for arrays and frames that reach the model as they are; "
+            "here X, or what a pipeline makes of it, names its modalities itself."
         )
     data = MultimodalData(X)
     if background is not None:

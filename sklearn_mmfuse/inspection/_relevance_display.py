@@ -103,8 +103,9 @@ class RelevanceDisplay:
 
         Parameters
         ----------
-        estimator : estimator or Pipeline
-            A fitted estimator with `relevance_scores_`, or a pipeline that ends with one.
+        estimator : estimator, Pipeline or search
+            A fitted estimator with `relevance_scores_`, a pipeline that ends with one, or a search
+            over either.
         interval : array-like of shape (n_terms, 2), optional
             Lower and upper ends of intervals, in the order of the scores; by default the
             estimator's `relevance_interval_`, where it has some (InTense).
@@ -118,8 +119,9 @@ class RelevanceDisplay:
         display : RelevanceDisplay
             The display, drawn.
         """
-        if isinstance(estimator, Pipeline):
-            estimator = estimator[-1]
+        while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
+            is_pipeline = isinstance(estimator, Pipeline)
+            estimator = estimator[-1] if is_pipeline else estimator.best_estimator_
         check_is_fitted(estimator, "relevance_scores_")
         scores = estimator.relevance_scores_
         known = {str(term): term.order for term in getattr(estimator, "terms_", ())}

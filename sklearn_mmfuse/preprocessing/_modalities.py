@@ -348,6 +348,9 @@ class FlattenModalities(TransformerMixin, BaseEstimator):
     def _features(self, modality: str, size: tuple[int, ...]) -> Iterable[str]:
         if len(size) == 2:
             return (f"t{step}_x{i}" for step in range(size[0]) for i in range(size[1]))
+        named = self._modality_feature_names.get(modality, ())
+        if len(named) == np.prod(size):  # a column may hold vectors or images
+            return map(str, named)
         if self._modality_columns is None or not hasattr(self, "feature_names_in_"):
             return _default_names(int(np.prod(size)))
         columns = self.feature_names_in_[self._modality_columns[modality]]

@@ -95,6 +95,25 @@ def test_surprise_is_how_much_redundant_parts_disagree(kind):
         np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.parametrize("missing", ["recover", "drop"])
+def test_surprise_is_unknown_where_one_of_the_two_is_absent(missing):
+    model, X, _ = fit()
+    index = [f"clip {i}" for i in range(len(X))]
+    blocks = {name: block.copy() for name, block in X.items()}
+    whole = model.redundancy_surprise(X)
+    blocks["text"][::3] = np.nan
+    frames = pd.concat({n: pd.DataFrame(b, index=index) for n, b in blocks.items()}, axis=1)
+    surprise = model.set_params(missing=missing).redundancy_surprise(frames)
+    lacks = np.arange(len(X)) % 3 == 0
+    for pair in surprise.columns:
+        unknown = lacks & ("text" in pair)
+        np.testing.assert_array_equal(np.isnan(surprise[pair]), unknown)
+        np.testing.assert_allclose(surprise[pair][~unknown], whole[pair][~unknown], atol=1e-12)
+    assert list(surprise.index) == index
+    assert model.missing == missing
+    assert model.redundancy_surprise(X, available=["text"]).isna().all(axis=None)
+
+
 def test_a_person_free_of_redundancy_is_no_surprise():
     toy = make_redundant(600, n_modalities=2, random_state=0)
     model = SMURFRegressor(**LINEAR).fit(toy.data, toy.target)
@@ -159,7 +178,7 @@ def test_bad_input_gets_one_clear_sentence():
     with pytest.raises(ValueError, match="use a smaller max_order"):
         SMURFRegressor(max_order=4).fit(many, y)
     constant = blocks | {"text": np.ones((20, 2))}
-    with pytest.warns(UserWarning, match=r"\['text'\] are constant: they contribute nothing"):
+    with pytest.warns(UserWarning, match=r"\['text'\] are constant: they tell nothing"):
         SMURFRegressor(max_epochs=1).fit(constant, y)
 
 

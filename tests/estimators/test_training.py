@@ -7,7 +7,7 @@ import pytest
 import sklearn
 import torch
 from sklearn.callback import ProgressBar
-from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit, ShuffleSplit
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, PredefinedSplit, ShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
@@ -17,6 +17,7 @@ from sklearn_mmfuse import (
     MROClassifier,
     MRORegressor,
     MultimodalData,
+    RoutingClassifier,
 )
 from sklearn_mmfuse.estimators import _together as together_module
 
@@ -88,7 +89,8 @@ def test_without_groups_persons_are_mixed(splits):
 def test_early_stopping_restores_the_best_epoch():
     watched = ShuffleSplit(1, test_size=0.3, random_state=0)
     params = {"early_stopping": True, "validation_fraction": watched, "learning_rate": 0.05}
-    params["learning_rate_schedule"] = "constant"  # which does not look ahead
+    # What does not look ahead: a constant step size, and no products, which decay late.
+    params |= {"learning_rate_schedule": "constant", "product_rank": 0}
     fitted = model(max_epochs=300, n_iter_no_change=10, **params).fit(X, Y)
     losses = [row["valid_loss"] for row in fitted.history_]
     assert fitted.best_epoch_ == int(np.argmin(losses)) + 1
@@ -138,6 +140,19 @@ def test_rows_without_weight_are_not_there():
     weighted = model(**params).fit(X, flipped, sample_weight=weight)
     without = model(**params).fit(X[:90], Y[:90])
     np.testing.assert_allclose(weighted.predict_proba(X), without.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("splitter", [KFold(4), ShuffleSplit(1, random_state=0)])
+def test_a_splitter_counts_the_rows_of_a_dict(splitter):
+    fitted = [model(validation_fraction=splitter).fit(form, Y) for form in (BLOCKS, X)]
+    np.testing.assert_array_equal(*(one.predict_proba(X) for one in fitted))
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize("kind", [MROClassifier, RoutingClassifier])
+def test_class_weights_are_weights(kind, weight):
+    with pytest.raises(ValueError, match="class_weight holds non-negative, finite weights"):
+        kind(class_weight={"no": weight, "yes": 1.0}, max_epochs=1).fit(X, Y)
 
 
 def test_class_weight_is_a_sample_weight():

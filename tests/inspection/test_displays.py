@@ -7,6 +7,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import itertools
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -219,11 +220,14 @@ def test_relevance_is_colored_by_order():
 
 
 def test_the_order_is_that_of_the_term_where_it_is_known():
-    terms = [Term(["a × b"]), Term(["c"])]
+    terms = [Term(["a"], "redundant", ["b", "c"]), Term(["c"])]
     parts = Decomposition(np.arange(8.0).reshape(4, 2, 1), [0.0], terms, "identity", ["y"])
+    model = FakeModel(parts).fit(None)
+    search = SimpleNamespace(best_estimator_=model)
     for display in (
         RelevanceDisplay.from_decomposition(parts),
-        RelevanceDisplay.from_estimator(FakeModel(parts).fit(None)),
+        RelevanceDisplay.from_estimator(model),
+        RelevanceDisplay.from_estimator(search),
     ):
         assert legend_texts(display.figure_.legends[0]) == ["unimodal"]
 

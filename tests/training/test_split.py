@@ -88,3 +88,25 @@ def test_explicit_rows_and_splitters():
 def test_impossible_splits_say_why(fraction, groups, message):
     with pytest.raises(ValueError, match=message):
         split(fraction, np.arange(20) % 2, groups)
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ((range(6), range(4, 10)), "has 2 rows on both sides"),
+        ((range(6), [6, 99]), r"among the 10 rows of fit; got \[ 6 99\]"),
+        ((range(6), [6.5]), "among the 10 rows of fit"),
+        (([], range(4)), "gives 0 for training"),
+    ],
+)
+def test_a_split_of_the_users_is_checked(sides, message):
+    with pytest.raises(ValueError, match=message):
+        split([sides], np.zeros(10))
+
+
+def test_a_split_of_the_users_may_be_masks_or_count_from_the_end():
+    watched = np.arange(10) > 6
+    for sides in ((~watched, watched), (np.arange(7), [-3, -2, -1])):
+        train, validation = split([sides], np.zeros(10))
+        np.testing.assert_array_equal(train, np.arange(7))
+        np.testing.assert_array_equal(validation, [7, 8, 9])
