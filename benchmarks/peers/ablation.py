@@ -23,10 +23,10 @@ from benchmarks.speed.report import table
 from benchmarks.store import load, save
 
 FILE = "ablation.json"
-# What was run before there were products beside perceptrons is compared with "product_rank=0".
-EARLIER: dict[str, dict[str, Any]] = {
-    "product_rank=0": {},
-    "all as they were": BEFORE,
+SETTINGS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "all as they were": {**BEFORE, "product_rank": 0},
+    "product_rank=0": {"product_rank": 0},
     "no waves": {"numerical_embedding": None},
     "no clipping": {"input_scaling": "standard"},
     "constant step size": {"learning_rate_schedule": "constant"},
@@ -40,9 +40,6 @@ EARLIER: dict[str, dict[str, Any]] = {
     "early_stopping=False": {"early_stopping": False},
     "hidden_layer_sizes=(128,)": {"hidden_layer_sizes": (128,)},
     "n_members=4": {"n_members": 4},
-}
-SETTINGS = {"defaults": {}} | {
-    name: {"product_rank": 0} | params for name, params in EARLIER.items()
 }
 
 

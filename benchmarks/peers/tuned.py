@@ -71,13 +71,7 @@ GRIDS: dict[str, tuple[Grid, Grid | None]] = {
     "MKL": ({"onevsrestclassifier__estimator__lmbda": [0.1, 1.0, 10.0]}, None),
     # All pairs that it would take by default cost minutes per fit.
     "EBM": ({"interactions": [0, 5]}, None),
-    "MRO": (
-        [
-            {**SHRINKING, "max_order": [1]},
-            {**SHRINKING, "max_order": [None], "fusion": ["concat", "tensor"]},
-        ],
-        None,
-    ),
+    "MRO": ({**SHRINKING, "max_order": [1, None]}, None),
     "InTense": (
         {
             "interaction_weight": ["auto", 1.0],
