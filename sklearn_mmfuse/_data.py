@@ -276,7 +276,7 @@ class MultimodalData:
             _check_same_columns(columns, part.feature_names)
             columns |= part.feature_names
         whole = cls({name: _concat(name, [part[name] for part in rows]) for name in rows[0]})
-        whole._feature_names = {name: columns[name] for name in whole if name in columns}
+        whole._feature_names = columns
         return whole
 
     def __repr__(self) -> str:

@@ -337,7 +337,10 @@ def _trainer_params(
             "optimizer": torch.optim.AdamW,
             "optimizer__weight_decay": options.weight_decay,
             "optimizer__fused": True,
-            "optimizer__param_groups": [(own, {"decay": decay}) for own, decay in decays.items()],
+            "optimizer__param_groups": [
+                (own, {"weight_decay": 0.0} if decay == "never" else {"decay": decay})
+                for own, decay in decays.items()
+            ],
         }
     return params | user
 

@@ -106,7 +106,7 @@ class FitData:
         train, validation = validation_split(
             fraction,
             # A splitter would count the modalities of a dict.
-            X=MultimodalData(X) if explicit and isinstance(X, Mapping) else X,
+            X=MultimodalData(self.blocks) if isinstance(X, Mapping) else X,
             y=self.target[rows],
             groups=None if self.groups is None else self.groups[rows],
             classification=classification,

@@ -273,7 +273,7 @@ def test_weight_decay_is_for_encoders_and_the_penalty_for_the_fusion():
     groups = {}
 
     class Spy(Callback):
-        def on_train_end(self, net, **kwargs):
+        def on_train_begin(self, net, **kwargs):
             names = {id(p): name for name, p in net.module_.named_parameters()}
             for group in net.optimizer_.param_groups:
                 groups.update({names[id(p)]: group["weight_decay"] for p in group["params"]})

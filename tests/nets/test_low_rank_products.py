@@ -1,4 +1,4 @@
-"""Products of low rank: the gradients by hand, and what they are drawn from."""
+"""Products of low rank: their gradients, what they are drawn from, and what they read."""
 
 import pytest
 import torch
