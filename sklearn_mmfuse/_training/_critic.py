@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sklearn_mmfuse._training._batches import Rows, draw_mask
+from sklearn_mmfuse._training._gradients import StepGradients
 from sklearn_mmfuse._training._member_batches import stack_rows
 from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients, limits_of
 from sklearn_mmfuse.losses import DependencyGain, dependency_bound
@@ -130,6 +131,7 @@ class CriticPlayer:
         self._shared = len(streams) == 1
         self.gain = DependencyGain(self.options.dependency)
         self._parameters = list(net.critic.parameters())
+        self._gradients = StepGradients(self._parameters)
         self.optimizer = MemberAdamW(
             net.critic,
             [own.learning_rate for own in options],
@@ -153,6 +155,7 @@ class CriticPlayer:
         there = kept.to(self.reg_lambda.device)
         self.optimizer.take(there)
         self.gain.take(there)
+        self._gradients.forget()
         self.reg_lambda, self._max_grad_norms = self.reg_lambda[there], self._max_grad_norms[there]
 
     def _of_members(self, values: Sequence[Tensor]) -> Tensor:
@@ -191,25 +194,33 @@ class CriticPlayer:
             self._step(joint[:, here], shuffled[:, here], shares)
 
     def _step(self, joint: Tensor, shuffled: Tensor, shares: Shares) -> None:
-        for parameter in self._parameters:
-            parameter.grad = None
-        both = _standardized(joint, shuffled, shares)
-        scores = _split(self.net.critic(both, self._drop(both)))
-        (-self.gain(*scores, shares, update=True).sum()).backward()
+        loss = self._gradients(
+            self._loss,
+            {
+                "joint": joint,
+                "shuffled": shuffled,
+                "shares": dict(enumerate(shares)),
+                "mask": self._mask(2 * joint.shape[1]),
+                "average": self.gain.average,
+            },
+        )
         if self._clips:
             clip_gradients(self._parameters, self._max_grad_norms)
         self.optimizer.step()
-        detached = [score.detach() for score in scores]
-        self._seen.append(
-            dependency_bound(self.options.dependency, detached[0], detached[1], shares)
-        )
+        self._seen.append(-loss)
 
-    def _drop(self, x: Tensor) -> MaskReader:
+    def _loss(self, batch: Mapping[str, Any]) -> Tensor:
+        shares = batch["shares"][0], batch["shares"][1]
+        both = _standardized(batch["joint"], batch["shuffled"], shares)
+        scores = _split(self.net.critic(both, MaskReader(batch["mask"])))
+        return -self.gain(*scores, shares, update=True, before=batch["average"])
+
+    def _mask(self, n_rows: int) -> Tensor | None:
         """Draw what the critic's hidden units are multiplied by."""
-        n_units = self.net.critic.n_mask_units * x.shape[1]
+        n_units = self.net.critic.n_mask_units * n_rows
         masks = [stream.mask(n_units, self.options.dropout) for stream in self._streams]
         drawn = [mask for mask in masks if mask is not None]
-        return MaskReader(self._of_members(drawn).expand(len(x), -1) if drawn else None)
+        return self._of_members(drawn).expand(self.net.n_members, -1) if drawn else None
 
     def pop_bounds(self) -> NDArray[np.float64]:
         """Return the mean bound of each critic's batches since the last call, `(E,)`."""

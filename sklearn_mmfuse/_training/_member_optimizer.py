@@ -128,6 +128,9 @@ class _Group:
     def cut(self, runs: Sequence[slice]) -> None:
         """Cut everything but gradients, which are new in every step."""
         kept = ([p.detach() for p in self.parameters], self.first, self.second)
+        if len(runs) == 1:
+            self._pieces = [[list(tensors) for tensors in kept]]
+            return
         self._pieces = [[[t[members] for t in tensors] for tensors in kept] for members in runs]
 
     def take(self, kept: Tensor) -> None:
@@ -148,7 +151,7 @@ class _Group:
             # the step of a small net, and is gone for every run.
             torch._fused_adamw_(
                 parameters,
-                [gradient[members] for gradient in gradients],
+                gradients if len(runs) == 1 else [gradient[members] for gradient in gradients],
                 first,
                 second,
                 [],

@@ -28,6 +28,7 @@ from sklearn_mmfuse._training._fit import (
     shuffling_generator,
     silence,
 )
+from sklearn_mmfuse._training._gradients import StepGradients
 from sklearn_mmfuse._training._member_batches import MemberBatches, stack_rows
 from sklearn_mmfuse._training._member_optimizer import (
     MemberAdamW,
@@ -232,11 +233,13 @@ class _PartTraining:
         self.clips = any(limit is not None for limit in limits)
         # Listed once: to walk through the modules takes a tenth of a small step.
         self.parameters = list(part.parameters())
+        self.gradients = StepGradients(self.parameters)
         self.live = torch.arange(len(members))
         self.done_before = [
             len(o.history) if isinstance(o, TrainingResult) else 0 for o in outcomes
         ]
         self._keep_only(self._not_failed(self.live.tolist()))
+        self._settle()
 
     def _make_player(self, training: Sequence[Rows], seeds: Sequence[int]) -> CriticPlayer | None:
         """Return the other player of all members, where there is to be one."""
@@ -295,7 +298,8 @@ class _PartTraining:
 
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
-        self.part.begin_epoch((epoch - 1) / self.max_epochs[self.live].to(self.part.bias.device))
+        self.progress.copy_((epoch - 1) / self.max_epochs[self.live])
+        self.part.begin_epoch(self.progress)
         losses = {"train_loss": self._train_epoch()}
         if self.watched is not None:
             losses["valid_loss"] = self._validate()
@@ -335,22 +339,24 @@ class _PartTraining:
     def _step(self, inputs: Mapping[str, Any], target: Tensor) -> Tensor:
         if self.player is not None:
             self.player.train()
-        for parameter in self.parameters:
-            parameter.grad = None
+        loss = self.gradients(self._loss, {"inputs": inputs, "target": target})
+        if self.player is not None and (more := self.player.penalty(inputs)) is not None:
+            add_gradient(self.parameters, more)
+            loss = loss + more.detach()
+        if self.clips:
+            clip_gradients(self.parameters, self.max_grad_norms[self.live])
+        self.optimizer.step()
+        return loss
+
+    def _loss(self, batch: Mapping[str, Any]) -> Tensor:
+        inputs, target = batch["inputs"], batch["target"]
         rows = inputs["penalty"]
         penalized = None if rows is None else (self._infer(rows), rows["weight"])
         output = self._infer(inputs)
         loss: Tensor = self.objective(
             output, target, inputs["weight"], self.part, inputs["offset"], penalized
         )
-        loss.sum().backward()
-        if self.player is not None and (more := self.player.penalty(inputs)) is not None:
-            add_gradient(self.parameters, more)
-            loss = loss + more
-        if self.clips:
-            clip_gradients(self.parameters, self.max_grad_norms[self.live])
-        self.optimizer.step()
-        return loss.detach()
+        return loss
 
     def _infer(self, inputs: Mapping[str, Any]) -> FusionOutput:
         output: FusionOutput = self.part(
@@ -423,7 +429,13 @@ class _PartTraining:
     def _keep_only(self, left: Sequence[int]) -> None:
         if len(left) < len(self.live):
             self._take_out_others(left)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Prepare what stays as it is until the next members leave; steps may be recorded."""
         self._set_member_options()
+        self.progress = torch.zeros(len(self.live)).to(self.part.bias.device)
+        self.gradients.forget()
         self.work = work_of(self.part, self.blocks, self.options[0].batch_size)
 
     def _take_out_others(self, left: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sklearn_mmfuse._training._gradients import StepGradients
 from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import DependencyGain, dependency_bound
 from sklearn_mmfuse.nets import Critic, ModalityCritic, draw_orders
@@ -160,6 +161,7 @@ class _Trainer:
         decay = DECAY if others else 0.0
         groups = [{"params": some} for some in (perceptron, others) if some]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=decay, fused=True)
+        self._gradients = StepGradients(list(critic.parameters()))
         self._order, self._position = torch.empty(0, dtype=torch.long), 0
 
     def _batch(self) -> dict[str, Tensor]:
@@ -176,19 +178,22 @@ class _Trainer:
         factor = min(1.0, number / WARM_UP) * (LAST_RATE + (1.0 - LAST_RATE) * falling)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        batch = self._batch()
-        orders = _orders(batch, SHUFFLES, self.generator)
-        joint, shuffled = _scores(self.critic, batch, orders)
-        shares = _equal(joint), _equal(shuffled)
-        gain = self.gain(joint.unsqueeze(0), shuffled.unsqueeze(0), shares, update=True)
-        self.optimizer.zero_grad()
-        (-gain.sum()).backward()
+        rows = self._batch()
+        orders = _orders(rows, SHUFFLES, self.generator)
+        batch = {"rows": rows, "orders": orders, "average": self.gain.average}
+        self._gradients(self._loss, batch)
         nn.utils.clip_grad_norm_(self.critic.parameters(), 5.0)
         self.optimizer.step()
         keep = min(AVERAGE, number / (number + 10))
         with torch.no_grad():
             for mean, now in zip(self.averaged.parameters(), self.critic.parameters(), strict=True):
                 mean.lerp_(now, 1.0 - keep)
+
+    def _loss(self, batch: Mapping[str, Any]) -> Tensor:
+        joint, shuffled = _scores(self.critic, batch["rows"], batch["orders"])
+        shares = _equal(joint), _equal(shuffled)
+        scores = joint.unsqueeze(0), shuffled.unsqueeze(0)
+        return -self.gain(*scores, shares, update=True, before=batch["average"])
 
 
 def _n(rows: X) -> int:

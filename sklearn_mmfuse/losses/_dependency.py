@@ -71,31 +71,44 @@ class DependencyGain:
     ----------
     dependency : {"wasserstein", "kl", "f"}
         Which bound.
+
+    Attributes
+    ----------
+    average : Tensor of shape (E,) or None
+        Of log E_q[e^T], where that is needed, once there is one.
     """
 
     def __init__(self, dependency: str) -> None:
         self.dependency = dependency
-        self._average: Tensor | None = None  # of log E_q[e^T], per member
+        self.average: Tensor | None = None
 
     def __call__(
-        self, joint: Tensor, shuffled: Tensor, shares: tuple[Tensor, Tensor], *, update: bool
+        self,
+        joint: Tensor,
+        shuffled: Tensor,
+        shares: tuple[Tensor, Tensor],
+        *,
+        update: bool,
+        before: Tensor | None = None,
     ) -> Tensor:
-        """Return what to climb, `(E,)`; `update` moves the average on."""
+        """Return what to climb, `(E,)`; `update` moves the average on.
+
+        From `before`, where a step may be repeated: a copy of the average, in memory of its own.
+        """
         if self.dependency != "kl":
             return dependency_bound(self.dependency, joint, shuffled, shares)
         log_mean = torch.logsumexp(shuffled + shares[1].log(), dim=-1)
-        if update or self._average is None:
-            self._average = self._moved(log_mean.detach())
+        if self.average is None:
+            self.average = log_mean.detach().clone()
+        elif update:  # in place: a step that was recorded leaves it where it is
+            before = self.average if before is None else before
+            kept, new = before + math.log(KEEP), log_mean.detach() + math.log(1.0 - KEEP)
+            self.average.copy_(torch.logaddexp(kept, new))
         mean = (joint * shares[0]).sum(dim=-1)
-        gain, bound = mean - (log_mean - self._average).exp(), mean - log_mean
+        gain, bound = mean - (log_mean - self.average).exp(), mean - log_mean
         return gain + (bound - gain).detach()  # the value of the one, the gradient of the other
 
     def take(self, kept: Tensor) -> None:
         """Go on with some members only."""
-        if self._average is not None:
-            self._average = self._average[kept]
-
-    def _moved(self, log_mean: Tensor) -> Tensor:
-        if self._average is None:
-            return log_mean
-        return torch.logaddexp(self._average + math.log(KEEP), log_mean + math.log(1.0 - KEEP))
+        if self.average is not None:
+            self.average = self.average[kept]

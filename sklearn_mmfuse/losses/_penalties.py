@@ -119,8 +119,11 @@ class SMURFPenalty(Penalty):
             values.permute(0, 3, 1, 2), weight, present, unbiased=not self.balance
         )  # (E, C, T, T)
         variance = covariance.diagonal(dim1=-2, dim2=-1)
-        unique, redundant = self.uncorrelated.to(values.device)
-        one, other = self.correlated.to(values.device)
+        if self.correlated.device != values.device:  # once, and not in every step
+            self.uncorrelated = self.uncorrelated.to(values.device)
+            self.correlated = self.correlated.to(values.device)
+        unique, redundant = self.uncorrelated
+        one, other = self.correlated
         apart = covariance[..., unique, redundant].abs()
         together = covariance[..., one, other]
         var_one, var_other = variance[..., one], variance[..., other]

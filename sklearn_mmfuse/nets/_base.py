@@ -283,7 +283,8 @@ class FusionNet(nn.Module, ABC):
     def begin_epoch(self, progress: float | Tensor) -> None:
         """Hear what share of all epochs is done, of each member `(E,)`; few penalties depend on it.
 
-        A net that was never told stands at the end.
+        A tensor is the same one in every epoch, until members leave: a step that was recorded
+        reads it where it is. A net that was never told stands at the end.
         """
 
     def regularizer(self) -> Tensor | None:

@@ -16,8 +16,9 @@ from sklearn_mmfuse import (
     RoutingClassifier,
     SMURFClassifier,
 )
-from sklearn_mmfuse._training import _members, fit_members, fit_network
+from sklearn_mmfuse._training import _gradients, _members, fit_members, fit_network
 from sklearn_mmfuse._training._critic import CriticPlayer
+from sklearn_mmfuse._training._tape import Tape
 from sklearn_mmfuse.estimators._fitting import Shared
 from tests.estimators._data import make_blocks, make_target
 
@@ -48,6 +49,20 @@ def losses_have_no_values(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "nonzero", every_other)
     monkeypatch.setattr(torch.Tensor, "__float__", lambda self: 0.5)
     monkeypatch.setattr(torch.optim, "AdamW", Unfused)
+
+
+@pytest.fixture(autouse=True)
+def steps_are_recorded(monkeypatch):
+    """From the second batch of a kind on; what moves between devices would be refused."""
+    monkeypatch.setattr(_gradients, "BEFORE_RECORDING", 1)
+    monkeypatch.setattr(_gradients, "_close", lambda result, expected: True)
+    leave = Tape.__exit__
+
+    def told(tape, *args):
+        assert tape.refusal is None
+        return leave(tape, *args)
+
+    monkeypatch.setattr(Tape, "__exit__", told)
 
 
 def every_other(tensor):

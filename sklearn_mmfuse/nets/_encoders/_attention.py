@@ -109,6 +109,8 @@ class AttentionLayers(CopiedWeights):
 def sine_positions(n_steps: int, like: Tensor) -> Tensor:
     """Return sines and cosines that tell the steps apart, `(T, width)`."""
     width = like.shape[-1]
-    steps, pairs = (torch.arange(n).to(like) for n in (n_steps, (width + 1) // 2))
+    steps, pairs = (
+        torch.arange(n, dtype=like.dtype, device=like.device) for n in (n_steps, (width + 1) // 2)
+    )
     angle = steps.unsqueeze(1) * torch.exp(-2 * math.log(10_000.0) / width * pairs)
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :width]
