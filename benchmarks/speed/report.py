@@ -123,7 +123,9 @@ def trees(outcome):
 def memory(rows, arms):
     if not any("memory_mib" in arm for row in rows for arm in row["arms"].values()):
         return
-    print("Rise of the peak of resident memory in a fresh, warmed process, one epoch, MiB:\n")
+    print(
+        "Rise of the peak of resident memory in a fresh, warmed process, at least 13 steps, MiB:\n"
+    )
     table(
         [*WHERE, *arms, "ebm"],
         [
