@@ -199,7 +199,8 @@ class CriticPlayer:
             {
                 "joint": joint,
                 "shuffled": shuffled,
-                "shares": dict(enumerate(shares)),
+                "joint_share": shares[0],
+                "shuffled_share": shares[1],
                 "mask": self._mask(2 * joint.shape[1]),
                 "average": self.gain.average,
             },
@@ -210,7 +211,7 @@ class CriticPlayer:
         self._seen.append(-loss)
 
     def _loss(self, batch: Mapping[str, Any]) -> Tensor:
-        shares = batch["shares"][0], batch["shares"][1]
+        shares = batch["joint_share"], batch["shuffled_share"]
         both = _standardized(batch["joint"], batch["shuffled"], shares)
         scores = _split(self.net.critic(both, MaskReader(batch["mask"])))
         return -self.gain(*scores, shares, update=True, before=batch["average"])

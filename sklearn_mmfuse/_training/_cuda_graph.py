@@ -40,9 +40,6 @@ def capture(tape: Tape, device: torch.device) -> CUDAGraph | None:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 tape.replay()
-    except (
-        RuntimeError,
-        TypeError,
-    ):  # what other threads or libraries do may be forbidden meanwhile
-        return None
+    except (RuntimeError, TypeError):
+        return None  # what other threads or libraries do may be forbidden meanwhile
     return CUDAGraph(graph, tape)

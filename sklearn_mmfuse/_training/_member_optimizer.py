@@ -128,9 +128,6 @@ class _Group:
     def cut(self, runs: Sequence[slice]) -> None:
         """Cut everything but gradients, which are new in every step."""
         kept = ([p.detach() for p in self.parameters], self.first, self.second)
-        if len(runs) == 1:
-            self._pieces = [[list(tensors) for tensors in kept]]
-            return
         self._pieces = [[[t[members] for t in tensors] for tensors in kept] for members in runs]
 
     def take(self, kept: Tensor) -> None:

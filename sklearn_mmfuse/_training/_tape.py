@@ -138,6 +138,11 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
+def _flat(result: Any) -> Sequence[Any]:
+    """Return the results of an operation, which may be one or several."""
+    return result if isinstance(result, (list, tuple)) else [result]
+
+
 def _shown(value: Any) -> Any:
     """Return tensors on the same memory, which know of no graph and keep their shape."""
     if isinstance(value, Tensor):
@@ -157,7 +162,7 @@ def _refuse(op: Any, args: Sequence[Any], result: Any) -> str | None:
     )
     if _depends_on_values(op) and not by_number:
         return f"{op} depends on values"
-    flat = result if isinstance(result, (list, tuple)) else [result]
+    flat = _flat(result)
     if not all(value is None or isinstance(value, Tensor) for value in flat):
         return f"{op} returns what is no tensor"
     if any(tensor.layout != torch.strided for tensor in _tensors([args, flat])):
@@ -203,7 +208,7 @@ def _filling(
     op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
 ) -> Callable[[], Any]:
     """Return a function that computes results again, where they are."""
-    results = result if isinstance(result, list) else [result]
+    results = _flat(result)
     filler, names, understood = _filler(op)
     if len(names) != len(op._schema.returns) or not all(isinstance(r, Tensor) for r in results):
         return partial(_compute_into, results, op, args, kwargs)
@@ -219,9 +224,7 @@ def _direct(op: Any) -> Callable[..., Any]:
 def _compute_into(
     results: Sequence[Tensor | None], op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
-    values = op(*args, **kwargs)
-    values = values if isinstance(values, (list, tuple)) else [values]
-    for result, value in zip(results, values, strict=True):
+    for result, value in zip(results, _flat(op(*args, **kwargs)), strict=True):
         if result is not None:
             result.copy_(value)
 
@@ -232,10 +235,7 @@ def _filler(op: Any) -> tuple[Any, Sequence[str], Sequence[str]]:
 
     No names where there is no such form.
     """
-    if any(
-        "[]" in str(returned.type) or "List" in str(returned.type)
-        for returned in op._schema.returns
-    ):
+    if any(isinstance(returned.type, torch.ListType) for returned in op._schema.returns):
         return None, (), ()
     known = {argument.name for argument in op._schema.arguments}
     for name in op.overloadpacket.overloads():

@@ -24,26 +24,10 @@ from sklearn_mmfuse._training import _gradients
 from sklearn_mmfuse._training._cuda_graph import CUDAGraph, capture
 from sklearn_mmfuse._training._gradients import StepGradients, _RecordedStep
 from sklearn_mmfuse._training._tape import Tape
+from tests.training._data import sequences, vectors
 
-N = 90
 COMMON = {"batch_size": 16, "hidden_layer_sizes": (6,), "random_state": 0, "dropout": 0.3}
 NEVER = 10**9
-
-
-def vectors(gaps=False):
-    rng = np.random.default_rng(0)
-    X = {name: rng.normal(size=(N, d)) for name, d in (("a", 4), ("t", 3), ("v", 5))}
-    y = X["a"][:, 0] + X["t"][:, 0] * X["v"][:, 0]
-    if gaps:
-        X["a"][::5] = np.nan
-    return X, y
-
-
-def sequences():
-    rng = np.random.default_rng(1)
-    X = {"a": rng.normal(size=(N, 5, 3)), "t": rng.normal(size=(N, 4, 2))}
-    X["a"][::3, 3:] = np.nan
-    return X, X["a"][:, 0, 0]
 
 
 def fitted(model, X, y, monkeypatch, before):
@@ -99,7 +83,9 @@ METHODS = [
 @pytest.mark.parametrize(("method", "params"), METHODS)
 @pytest.mark.parametrize("gaps", [False, True])
 def test_recorded_steps_end_where_written_ones_do(method, params, gaps, monkeypatch):
-    X, y = vectors(gaps)
+    X, y = vectors()
+    if gaps:
+        X["a"][::5] = np.nan
     params = COMMON | {"max_epochs": 4, "modality_dropout": 0.2 if gaps else 0.0} | params
     assert_recorded_is_written(method(**params), X, y, monkeypatch)
 

@@ -23,24 +23,10 @@ from sklearn_mmfuse._training import DivergedError, _critic, _members
 from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients
 from sklearn_mmfuse.estimators._fitting import Shared
 from sklearn_mmfuse.estimators._together import alike, train_together
+from tests.training._data import N, sequences, vectors
 
-N = 90
 COMMON = {"max_epochs": 6, "dtype": "float64", "batch_size": 16, "hidden_layer_sizes": (6,)}
 RATES = (1e-3, 3e-2, 1e-2)
-
-
-def vectors(seed=0):
-    rng = np.random.default_rng(seed)
-    X = {name: rng.normal(size=(N, d)) for name, d in (("a", 4), ("t", 3), ("v", 5))}
-    return X, X["a"][:, 0] + X["t"][:, 0] * X["v"][:, 0]
-
-
-def sequences(lengths=True):
-    rng = np.random.default_rng(1)
-    X = {"a": rng.normal(size=(N, 5, 3)), "t": rng.normal(size=(N, 4, 2))}
-    if lengths:
-        X["a"][::3, 3:] = np.nan
-    return X, (X["a"][:, 0, 0] > 0).astype(int)
 
 
 def fit_together(estimators, X, y, **fit_params):
