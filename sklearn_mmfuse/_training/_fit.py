@@ -49,7 +49,10 @@ KEPT = 2**25 - 2**16  # bytes; just below the largest size that glibc learns fro
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; every field is the estimator parameter of the same name."""
+    """How to train; every field is the estimator parameter of the same name.
+
+    `interaction_decay` is how many times as much weights of interactions decay as others.
+    """
 
     max_epochs: int
     batch_size: int
@@ -61,6 +64,7 @@ class TrainingOptions:
     device: torch.device
     learning_rate_schedule: str = "constant"
     modality_dropout: float = 0.0
+    interaction_decay: float = 1.0
     penalty_batch_size: int = 0
     verbose: int = 0
     net_params: Mapping[str, Any] | None = None
@@ -288,6 +292,7 @@ def _fit_part(
         player=player,
         schedule=options.learning_rate_schedule,
         n_batches=len(samplers[0]),
+        interaction_decay=_interaction_decay(options),
     )
     trainer.initialize()
     trainer.notify("on_train_begin", X=None, y=None)
@@ -343,6 +348,12 @@ def _trainer_params(
             ],
         }
     return params | user
+
+
+def _interaction_decay(options: TrainingOptions) -> float:
+    """Return how many times as much interactions decay: as others with a user's optimizer."""
+    theirs = {"optimizer", "optimizer__weight_decay"} & set(options.net_params or {})
+    return 1.0 if theirs else options.interaction_decay
 
 
 def _refuse_two_schedules(user: Mapping[str, Any], schedule: str) -> None:

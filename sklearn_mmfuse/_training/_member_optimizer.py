@@ -78,6 +78,7 @@ class MemberAdamW:
         follows_progress = schedule != "constant" or "late" in kinds.values()
         assert n_steps is not None or not follows_progress
         self._n_steps = 0
+        self.decayed = [0.0] * len(self._settings)  # by each member's last step, of every weight
         self._cut()
 
     def _cut(self) -> None:
@@ -113,6 +114,11 @@ class MemberAdamW:
         ]
         for group in self._groups:
             group.step(paces, done)
+        self.decayed = [
+            rate * decay
+            for rate, decay, _, members in paces
+            for _ in range(members.start, members.stop)
+        ]
         self._n_steps += 1
 
 

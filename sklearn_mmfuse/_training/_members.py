@@ -29,6 +29,7 @@ from sklearn_mmfuse._training._fit import (
     silence,
 )
 from sklearn_mmfuse._training._gradients import StepGradients
+from sklearn_mmfuse._training._interaction_decay import decay_interactions
 from sklearn_mmfuse._training._member_batches import MemberBatches, stack_rows
 from sklearn_mmfuse._training._member_optimizer import (
     MemberAdamW,
@@ -346,6 +347,9 @@ class _PartTraining:
         if self.clips:
             clip_gradients(self.parameters, self.max_grad_norms[self.live])
         self.optimizer.step()
+        if self.interaction_weights:
+            factors = [self.options[e].interaction_decay for e in self.live.tolist()]
+            decay_interactions(self.interaction_weights, factors, self.optimizer.decayed)
         return loss
 
     def _loss(self, batch: Mapping[str, Any]) -> Tensor:
@@ -436,6 +440,8 @@ class _PartTraining:
         self._set_member_options()
         self.progress = torch.zeros(len(self.live)).to(self.part.bias.device)
         self.gradients.forget()
+        more = any(self.options[e].interaction_decay > 1.0 for e in self.live.tolist())
+        self.interaction_weights = self.part.interaction_weights() if more else []
         self.work = work_of(self.part, self.blocks, self.options[0].batch_size)
 
     def _take_out_others(self, left: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfuse._training._batches import Batch, BatchSampler
 from sklearn_mmfuse._training._critic import CriticPlayer
+from sklearn_mmfuse._training._interaction_decay import decay_interactions
 from sklearn_mmfuse._training._member_optimizer import add_gradient
 from sklearn_mmfuse._training._schedule import decay_at, step_size_factor
 from sklearn_mmfuse.nets import FusionOutput
@@ -40,6 +41,8 @@ class FusionTrainer(NeuralNet):
         How the step size changes over `max_epochs`.
     n_batches : int, default=1
         Steps per epoch, which a schedule has to know.
+    interaction_decay : float, default=1.0
+        How many times as much weights of interactions decay as others do.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class FusionTrainer(NeuralNet):
         player: CriticPlayer | None = None,
         schedule: str = "constant",
         n_batches: int = 1,
+        interaction_decay: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.schedule = schedule
         self.n_batches = n_batches
+        self.interaction_decay = interaction_decay
         self._n_steps = 0
         self.max_grad_norm = max_grad_norm
         self.player = player
@@ -110,6 +115,13 @@ class FusionTrainer(NeuralNet):
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
         self._follow_schedules()
         self._step_optimizer(None)
+        if self.interaction_decay > 1.0:
+            others = self.optimizer_.param_groups[-1]  # whatever no pattern names
+            decay_interactions(
+                self.module_.interaction_weights(),
+                [self.interaction_decay],
+                [others["lr"] * others["weight_decay"]],
+            )
         return {"loss": loss.detach()}
 
     def _follow_schedules(self) -> None:

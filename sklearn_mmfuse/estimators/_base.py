@@ -467,6 +467,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             max_grad_norm=self.max_grad_norm,
             device=device,
             modality_dropout=self.modality_dropout,
+            interaction_decay=self._interaction_decay(n_rows)
+            if self.weight_decay == "auto"
+            else 1.0,
             penalty_batch_size=self._penalty_batch_size(n_rows),
             verbose=int(self.verbose),
             net_params=self.net_params,
@@ -476,6 +479,10 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         """Return the weight decay for epochs of so many batches."""
         width = self.hidden_layer_sizes[-1] if len(self.hidden_layer_sizes) else 1
         return AUTO_DECAY / n_batches * min(1.0, width / AUTO_WIDTH)
+
+    def _interaction_decay(self, n_rows: int) -> float:
+        """Return how many times as much weights of interactions decay as others do."""
+        return 1.0
 
     def _as_if_fitted(self, net: FusionNet) -> dict[str, Any]:
         shape = (len(self.terms_), net.n_outputs)

@@ -14,6 +14,10 @@ from sklearn_mmfuse.nets import MAX_PRODUCT, FusionNet, make_mro_net
 
 __all__ = ["MROClassifier", "MRORegressor"]
 
+# Chance puts more into an interaction where there are more features per row: its weights decay with
+# the root of their share, from one feature to 49 rows on, and no longer from one to two on.
+CROWDING, MOST_CROWDED = 7.0, 5.0
+
 
 class _BaseMRO(BaseFusionEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -86,6 +90,12 @@ class _BaseMRO(BaseFusionEstimator):
             "tensor_dim": self.tensor_dim,
             "product_rank": self.product_rank,
         }
+
+    def _interaction_decay(self, n_rows: int) -> float:
+        # What encoders read is not counted.
+        shapes = self.modality_shapes_.values()
+        n_features = sum(shape[0] or 0 for shape in shapes if len(shape) == 1)
+        return min(max(1.0, CROWDING * (n_features / n_rows) ** 0.5), MOST_CROWDED)
 
     @staticmethod
     def _build_net(config: Mapping[str, Any]) -> FusionNet:

@@ -239,6 +239,10 @@ class FusionNet(nn.Module, ABC):
         """
         return {"*bias*": "never"}
 
+    def interaction_weights(self) -> list[Tensor]:
+        """Return views `(E, ...)` of weights that may decay more than others."""
+        return []
+
     @property
     def member_options(self) -> tuple[str, ...]:
         """Attributes that may differ between members: a number, or a tensor `(E,)`."""

@@ -183,6 +183,16 @@ class GroupMLPs(nn.Module):
         for bias in (self.first_bias, *(layer.bias for layer in self._later_layers())):
             nn.init.zeros_(bias)
 
+    def weights_from(self, position: int) -> list[Tensor]:
+        """Return views of the weights of all groups from a position on, `(E, ...)` each."""
+        n_hidden = self.first_bias.shape[3]
+        before = [sum(name in group for group in self.groups[:position]) for name in self._names]
+        first = [
+            weight.detach()[:, :, n_readers * n_hidden :]
+            for weight, n_readers in zip(self.first, before, strict=True)
+        ]
+        return [*first, *(layer.weight.detach()[:, position:] for layer in self._later_layers())]
+
     def silence_outputs(self) -> None:
         """Make every perceptron return zero, by its last layer alone."""
         last = [self.later[-1].weight] if self.later else list(self.first)

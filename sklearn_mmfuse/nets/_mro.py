@@ -86,6 +86,10 @@ class _Block(nn.Module):
         """Return the terms as functions of what each of their modalities brings."""
         raise NotImplementedError
 
+    def interaction_weights(self) -> list[Tensor]:
+        """Return views of the weights of perceptrons of several modalities, as they are read."""
+        return []
+
     def _parts(self) -> Iterator[GroupMLPs | TensorReadout | LowRankProducts]:
         for module in self.modules():
             if isinstance(module, GroupMLPs | TensorReadout | LowRankProducts):
@@ -124,6 +128,10 @@ class _ConcatTerms(_Block):
         self.products = (
             shape.products([terms[i].modalities for i in multiplied]) if multiplied else None
         )
+
+    def interaction_weights(self) -> list[Tensor]:
+        n_single = sum(term.order == 1 for term in self.terms)
+        return self.mlps.weights_from(n_single) if n_single < len(self.terms) else []
 
     def forward(self, x: Mapping[str, Tensor], drop: MaskReader) -> Tensor:
         values = self.mlps(x, drop)
@@ -365,6 +373,10 @@ class MRONet(FusionNet):
         """
         late = dict.fromkeys(("*products.weights*", "*products.readout"), "late")
         return {**super().decays, **late}
+
+    def interaction_weights(self) -> list[Tensor]:
+        """Return views of the weights of interactions' perceptrons on the modalities themselves."""
+        return self.block.interaction_weights()
 
     def separate(self, X: Mapping[str, Tensor]) -> Sequence[SeparableTerm]:
         """Return every term as a function of what each of its modalities brings."""

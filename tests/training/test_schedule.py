@@ -134,7 +134,9 @@ def test_a_single_step_moves():
     ],
 )
 def test_auto_decays_by_epoch(params, expected):
-    options = MRORegressor(**params)._training_options(60, torch.device("cpu"))
+    model = MRORegressor(**params)
+    model.modality_shapes_ = {"a": (1,)}
+    options = model._training_options(60, torch.device("cpu"))
     assert options.weight_decay == pytest.approx(expected)
 
 
