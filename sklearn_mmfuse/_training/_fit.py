@@ -18,6 +18,7 @@ from sklearn_mmfuse._training._batches import BatchSampler, Rows
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
 from sklearn_mmfuse._training._critic import CriticOptions, CriticPlayer
 from sklearn_mmfuse._training._net import FusionTrainer
+from sklearn_mmfuse._training._product_start import find_products, start_products
 from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import (
@@ -49,9 +50,9 @@ KEPT = 2**25 - 2**16  # bytes; just below the largest size that glibc learns fro
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; every field is the estimator parameter of the same name.
+    """How to train; every field but one is the estimator parameter of the same name.
 
-    `interaction_decay` is how many times as much weights of interactions decay as others.
+    `interaction_decay` is a factor: how many times as much weights of interactions decay.
     """
 
     max_epochs: int
@@ -166,6 +167,7 @@ def _fit_network(
     on_epoch: tuple[Callable[[], None], Callable[[], bool]] | None,
 ) -> TrainingResult:
     net.reset_parameters([torch.Generator().manual_seed(seed)])
+    start_products(net, find_products(net, train, objective.loss))
     shuffler = shuffling_generator(seed)
     keep_freed_memory(options.device)
     net.to(options.device)
@@ -351,9 +353,9 @@ def _trainer_params(
 
 
 def _interaction_decay(options: TrainingOptions) -> float:
-    """Return how many times as much interactions decay: as others with a user's optimizer."""
-    theirs = {"optimizer", "optimizer__weight_decay"} & set(options.net_params or {})
-    return 1.0 if theirs else options.interaction_decay
+    """Return how many times as much interactions decay: as others where a user says how much."""
+    decisive = {"optimizer", "optimizer__weight_decay", "optimizer__param_groups"}
+    return 1.0 if decisive & set(options.net_params or {}) else options.interaction_decay
 
 
 def _refuse_two_schedules(user: Mapping[str, Any], schedule: str) -> None:

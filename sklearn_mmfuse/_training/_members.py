@@ -38,6 +38,7 @@ from sklearn_mmfuse._training._member_optimizer import (
     limits_of,
 )
 from sklearn_mmfuse._training._net import DivergedError
+from sklearn_mmfuse._training._product_start import ProductStart, find_products, start_products
 from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import DependencyNet, FusionNet, FusionOutput, rows_at_once
@@ -131,6 +132,7 @@ def fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
 def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
     for member in members:
         member.net.reset_parameters([torch.Generator().manual_seed(member.seed)])
+    _start_products(members)
     load_members(stack, [member.net for member in members])
     device = members[0].options.device
     keep_freed_memory(device)
@@ -163,6 +165,16 @@ def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
             member.net.load_state_dict(member_state(stack, e))
             set_population(member.net, member.train.to(torch.device("cpu")))
     return outcomes
+
+
+def _start_products(members: Sequence[Member]) -> None:
+    """Have products start where rows have them; members of the same rows search once."""
+    known: dict[int, list[list[ProductStart]]] = {}
+    for member in members:
+        rows = id(member.train)
+        if rows not in known:
+            known[rows] = find_products(member.net, member.train, member.objective.loss)
+        start_products(member.net, known[rows])
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ CROWDING, MOST_CROWDED = 7.0, 5.0
 
 
 class _BaseMRO(BaseFusionEstimator):
+    _reads_constants: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFusionEstimator._parameter_constraints,
         "optimization": [choice("mro", "smro", "joint", "single")],
@@ -92,7 +93,7 @@ class _BaseMRO(BaseFusionEstimator):
         }
 
     def _interaction_decay(self, n_rows: int) -> float:
-        # What encoders read is not counted.
+        # Sequences and images are not counted: encoders make few features of them.
         shapes = self.modality_shapes_.values()
         n_features = sum(shape[0] or 0 for shape in shapes if len(shape) == 1)
         return min(max(1.0, CROWDING * (n_features / n_rows) ** 0.5), MOST_CROWDED)
@@ -132,7 +133,8 @@ class MROClassifier(FusionClassifierMixin, _BaseMRO):
     product_rank : int, default=2
         The rank of the product of linear maps that `fusion="concat"` adds to the perceptron of
         each interaction of modalities of at most 64 features, or of shared embeddings; 0 leaves it
-        out, as the paper does. Without hidden layers (and shared encoders) terms stay linear.
+        out, as the paper does. It starts where training rows tell of a product of features more
+        than chance would. Without hidden layers (and shared encoders) terms stay linear.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into the sample weights.
     {parameters}
@@ -276,7 +278,8 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
     product_rank : int, default=2
         The rank of the product of linear maps that `fusion="concat"` adds to the perceptron of
         each interaction of modalities of at most 64 features, or of shared embeddings; 0 leaves it
-        out, as the paper does. Without hidden layers (and shared encoders) terms stay linear.
+        out, as the paper does. It starts where training rows tell of a product of features more
+        than chance would. Without hidden layers (and shared encoders) terms stay linear.
     loss : {"squared_error", "absolute_error"}, default="squared_error"
         Of the standardized target.
     {parameters}

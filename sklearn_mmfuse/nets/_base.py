@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.nets._encoders import EncoderSpec
 from sklearn_mmfuse.nets._layers import InputScaling
+from sklearn_mmfuse.nets._low_rank_products import LowRankProducts
 from sklearn_mmfuse.nets._numerical_embedding import PeriodicEmbedding
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._separable import SeparableTerm
@@ -213,7 +214,7 @@ class FusionNet(nn.Module, ABC):
         return (self.in_features[name],) if spec is None else spec.shape
 
     def scale_inputs(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the modalities as the rest of the net expects them."""
+        """Return modalities, all or some, as the rest of the net expects them."""
         return self._widen(self._standardize(X))
 
     def _standardize(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -222,6 +223,7 @@ class FusionNet(nn.Module, ABC):
         return {
             name: scale(X[name])
             for name, scale in zip(self.in_features, self.scalings, strict=True)
+            if name in X
         }
 
     def _widen(self, X: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -229,7 +231,13 @@ class FusionNet(nn.Module, ABC):
         return {
             name: embed(X[name])
             for name, embed in zip(self.in_features, self.embeddings, strict=True)
+            if name in X
         }
+
+    @property
+    def low_rank_products(self) -> LowRankProducts | None:
+        """Products of the modalities' own features, where the net has some."""
+        return None
 
     @property
     def decays(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ class LowRankProducts(nn.Module):
     """For each of G groups of modalities `sum_r w_r prod_m (x_m W_m + b_m)_r`.
 
     A tensor of rank R over the modalities instead of all its entries (Liu et al. 2018). `w` starts
-    at zero: nothing is multiplied that the loss does not ask for.
+    at zero, or where :meth:`start_at` puts it: nothing is multiplied that rows do not ask for.
 
     **Shape**: `{name: (B, d) or (E, B, d)}` to `(E, G, B, n_outputs)`. Of each modality the first
     columns are read, as many as it has features; numerical embeddings stand behind them.
@@ -103,6 +103,21 @@ class LowRankProducts(nn.Module):
         """Return the weights of each factor, `(E, R, d)`."""
         rank = self.readout.shape[3]
         return [block for weight in self.weights for block in weight.split(rank, dim=1)]
+
+    @property
+    def rank(self) -> int:
+        """R."""
+        return self.readout.shape[3]
+
+    @torch.no_grad()
+    def start_at(
+        self, group: int, rank: int, directions: Sequence[Tensor], outputs: Tensor
+    ) -> None:
+        """Set one product of a group, of the only member: its factors' weights, and `w`."""
+        blocks = dict(zip(self._slots, self._blocks(), strict=True))
+        for name, direction in zip(self.groups[group], directions, strict=True):
+            blocks[name, group][0, rank] = direction.to(self.bias)
+        self.readout[0, group, :, rank] = outputs.to(self.bias)
 
     def forward(self, x: Mapping[str, Tensor]) -> Tensor:
         """Return the products of all groups, read out."""

@@ -374,6 +374,11 @@ class MRONet(FusionNet):
         late = dict.fromkeys(("*products.weights*", "*products.readout"), "late")
         return {**super().decays, **late}
 
+    @property
+    def low_rank_products(self) -> LowRankProducts | None:
+        """The products beside perceptrons; those of shared embeddings are none of features."""
+        return self.block.products if isinstance(self.block, _ConcatTerms) else None
+
     def interaction_weights(self) -> list[Tensor]:
         """Return views of the weights of interactions' perceptrons on the modalities themselves."""
         return self.block.interaction_weights()
