@@ -19,7 +19,7 @@ def decay_interactions(
     Parameters
     ----------
     weights : sequence of Tensor
-        Views `(E, ...)` into parameters.
+        At least one; views `(E, ...)` into parameters.
     factors : sequence of float
         How many times as much the weights of each member decay.
     decays : sequence of float
@@ -35,6 +35,9 @@ def decay_interactions(
     tensor([1.0000, 0.6000])
     """
     kept = [max(0.0, 1.0 - (m - 1.0) * d) for m, d in zip(factors, decays, strict=True)]
-    share = torch.tensor(kept, dtype=torch.float64)
+    if len(set(kept)) == 1:  # a number reaches a GPU without waiting for it
+        torch._foreach_mul_(list(weights), kept[0])
+        return
+    share = torch.tensor(kept, dtype=torch.float64).to(weights[0])
     for weight in weights:
-        weight.mul_(share.to(weight).view(-1, *[1] * (weight.dim() - 1)))
+        weight.mul_(share.view(-1, *[1] * (weight.dim() - 1)))

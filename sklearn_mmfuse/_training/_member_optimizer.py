@@ -78,7 +78,7 @@ class MemberAdamW:
         follows_progress = schedule != "constant" or "late" in kinds.values()
         assert n_steps is not None or not follows_progress
         self._n_steps = 0
-        self.decayed = [0.0] * len(self._settings)  # by each member's last step, of every weight
+        self.decayed = [0.0] * len(self._settings)  # step size times decay, of each
         self._cut()
 
     def _cut(self) -> None:

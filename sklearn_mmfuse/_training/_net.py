@@ -115,10 +115,10 @@ class FusionTrainer(NeuralNet):
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
         self._follow_schedules()
         self._step_optimizer(None)
-        if self.interaction_decay > 1.0:
+        if self.interaction_decay > 1.0 and (weights := self.module_.interaction_weights()):
             others = self.optimizer_.param_groups[-1]  # whatever no pattern names
             decay_interactions(
-                self.module_.interaction_weights(),
+                weights,
                 [self.interaction_decay],
                 [others["lr"] * others["weight_decay"]],
             )

@@ -49,9 +49,11 @@ modalities : list of str or dict of str to selector, default=None
         step size. "auto" is 8 / (steps per epoch), so that a training of default length and
         learning rate shrinks what no gradient holds to a third, however many rows there are; less
         where the last of `hidden_layer_sizes` is below 64, in proportion (1/64 of it for linear
-        nets), and 0.01 where a language model is pretrained. With "auto", perceptrons of
-        MRO that read several modalities decay `7 * sqrt(features / rows)` times as much, at least
-        once and at most five times. Biases are not decayed; products of MRO (`product_rank`) twice
+        nets), and 0.01 where a language model is pretrained. With "auto", perceptrons of MRO that
+        read several modalities decay more, at least once and at most five times as much:
+        `7 * sqrt(features / rows)` times, of all feature vectors together and of the rows trained
+        on; not with shared encoders, which have no perceptrons of several modalities' features.
+        Biases are not decayed; products of MRO (`product_rank`) twice
         as much, but in the second half of `max_epochs` only, which nets that stop early may not
         reach.
     batch_size : int or "auto", default="auto"

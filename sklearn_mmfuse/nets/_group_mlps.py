@@ -184,14 +184,16 @@ class GroupMLPs(nn.Module):
             nn.init.zeros_(bias)
 
     def weights_from(self, position: int) -> list[Tensor]:
-        """Return views of the weights of all groups from a position on, `(E, ...)` each."""
+        """Return views of what is trained of weights from a group on, `(E, ...)` each."""
         n_hidden = self.first_bias.shape[3]
         before = [sum(name in group for group in self.groups[:position]) for name in self._names]
         first = [
             weight.detach()[:, :, n_readers * n_hidden :]
             for weight, n_readers in zip(self.first, before, strict=True)
+            if weight.requires_grad
         ]
-        return [*first, *(layer.weight.detach()[:, position:] for layer in self._later_layers())]
+        later = [layer.weight for layer in self._later_layers() if layer.weight.requires_grad]
+        return [*first, *(weight.detach()[:, position:] for weight in later)]
 
     def silence_outputs(self) -> None:
         """Make every perceptron return zero, by its last layer alone."""

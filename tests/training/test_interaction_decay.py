@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Freezer
 
 from sklearn_mmfuse import InTenseRegressor, MRORegressor, SMURFRegressor
 from sklearn_mmfuse._terms import interaction_terms
@@ -86,21 +87,45 @@ def test_both_engines_decay_alike(optimization):
     np.testing.assert_allclose(model.predict(X), by_skorch.predict(X), atol=1e-9)
 
 
-def test_modalities_alone_do_not_hear_of_it(monkeypatch):
-    more, X = fit(max_grad_norm=None)  # which is that of all weights together
+@pytest.mark.parametrize("optimization", ["mro", "smro"])
+def test_modalities_alone_do_not_hear_of_it(monkeypatch, optimization):
+    params = {"optimization": optimization, "max_grad_norm": None}  # which is that of all weights
+    more, X = fit(**params)
     monkeypatch.setattr(MRORegressor, "_interaction_decay", lambda self, n_rows: 1.0)
-    as_others, _ = fit(max_grad_norm=None)
+    as_others, _ = fit(**params)
     values, others = more.decompose(X).values, as_others.decompose(X).values
     np.testing.assert_array_equal(values[:, :3], others[:, :3])
-    assert 0 < np.abs(values[:, 3:] - others[:, 3:]).max()
+    assert np.abs(values[:, 3:6] - others[:, 3:6]).max() > 0
+    assert np.abs(values[:, 6] - others[:, 6]).max() > 0
 
 
-def test_an_optimizer_of_ones_own_decays_as_it_says(monkeypatch):
-    params = {"optimizer": torch.optim.SGD, "optimizer__weight_decay": 0.1}
-    own, X = fit(net_params=params)
+def test_a_net_of_one_interaction_decays_as_one(monkeypatch):
+    single, X = fit(optimization="single")
     monkeypatch.setattr(MRORegressor, "_interaction_decay", lambda self, n_rows: 1.0)
-    same, _ = fit(net_params=params)
-    np.testing.assert_array_equal(own.predict(X), same.predict(X))
+    assert np.abs(single.predict(X) - fit(optimization="single")[0].predict(X)).max() > 0
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"optimizer": torch.optim.AdamW},
+        {"optimizer__weight_decay": 0.1},
+        {"optimizer__param_groups": [("*mlps*", {"weight_decay": 0.0})]},
+    ],
+    ids=str,
+)
+def test_a_decay_of_ones_own_is_what_it_says(monkeypatch, own):
+    theirs, X = fit(net_params=own)
+    monkeypatch.setattr(MRORegressor, "_interaction_decay", lambda self, n_rows: 1.0)
+    same, _ = fit(net_params=own)
+    np.testing.assert_array_equal(theirs.predict(X), same.predict(X))
+
+
+def test_frozen_weights_stay():
+    model, _ = fit(net_params={"callbacks": [Freezer("block.mlps*")]})
+    start, _ = fit(net_params={"callbacks": [Freezer("block.mlps*")]}, max_epochs=1)
+    weights, drawn = (dict(own.module_.named_parameters()) for own in (model, start))
+    assert torch.equal(weights["block.mlps.first.0"], drawn["block.mlps.first.0"])
 
 
 @pytest.mark.parametrize("method", [SMURFRegressor, InTenseRegressor])

@@ -335,3 +335,13 @@ def test_ctrl_c_ends_several_nets(monkeypatch):
     monkeypatch.setattr(_members._PartTraining, "_run_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         MRORegressor(n_members=2, **COMMON).fit(X, y)
+
+
+def test_decays_of_interactions_are_each_members_own():
+    X, y = vectors()  # 12 features of 90 rows
+    common = {"hidden_layer_sizes": (6,), "dtype": "float64", "early_stopping": False}
+    estimators = [
+        MRORegressor(weight_decay=decay, max_epochs=epochs, random_state=0, **common)
+        for decay, epochs in (("auto", 4), (3.0, 9), ("auto", 7))
+    ]
+    assert_same_as_alone(estimators, X, y)
