@@ -263,8 +263,9 @@ def stack_cells(name: str, cells: NDArray[Any]) -> NDArray[Any]:
     """Stack one array per sample, padding time steps with NaN; None or NaN is an absent sample."""
     arrays = [None if _is_absent(cell) else np.asarray(cell) for cell in cells]
     seen = [array for array in arrays if array is not None]
-    # Without a single array there is nothing to stack, and strings are arrays without axes.
-    if not seen or any(array.ndim == 0 for array in seen):
+    if not seen:  # absent from every row, in whatever shape
+        return np.full((len(cells), 1), np.nan)
+    if any(array.ndim == 0 for array in seen):  # as strings are
         return cells
     ndim = seen[0].ndim
     # Only the first of two axes, time, may differ.

@@ -85,7 +85,7 @@ def check_modalities(
         if reset:
             _record(estimator, found, blocks)
         else:
-            _check_shapes(estimator, blocks)
+            blocks = {name: _in_shape(estimator, name, block) for name, block in blocks.items()}
         return blocks
 
 
@@ -191,11 +191,11 @@ def _fill_in(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
         return given  # an error that says which names were expected
     _refuse_misspelt(estimator, given)
     n_rows = MultimodalData(given).shape[0]
-    absent = {}
-    for name, shape in estimator.modality_shapes_.items():
-        if name not in given:
-            sizes = [1 if size is None else size for size in shape]
-            absent[name] = np.full((n_rows, *sizes), np.nan)
+    absent = {
+        name: absent_block(n_rows, shape, np.float64)
+        for name, shape in estimator.modality_shapes_.items()
+        if name not in given
+    }
     return given | absent
 
 
@@ -306,6 +306,8 @@ def _kind(X: Any) -> str:
 
 def _to_float(estimator: Any, name: str, block: Any, dtype: Any, reset: bool) -> FloatArray:
     dense = to_dense(name, block)
+    if np.ndim(dense) == 1 and np.asarray(dense).dtype.kind == "f" and np.isnan(dense).all():
+        dense = np.reshape(dense, (-1, 1))  # absent from every row, in whatever shape
     if np.ndim(dense) == 1:
         raise ValueError(_not_a_vector(name, dense))
     if _holds_dates(np.asarray(dense)):
@@ -402,9 +404,15 @@ def _check_missing(name: str, block: FloatArray, missing: Missing) -> FloatArray
             "Impute single features; a modality is absent from a row when it is NaN as a whole."
         )
     if missing == "error" and (rows := _count_rows(absent) + _count_rows(partly)):
+        advice = (
+            ". Impute it, or drop these rows; only time steps that are NaN as a whole are read, as "
+            "padding."
+            if partly.any()
+            else ", which lack it as a whole, and every row needs every modality here; leave these "
+            "rows out."
+        )
         raise ValueError(
-            f"Input X contains NaN: modality {name!r} in {rows} of {len(block)} rows. Impute it, "
-            "or drop these rows; only time steps that are NaN as a whole are read, as padding."
+            f"Input X contains NaN: modality {name!r} in {rows} of {len(block)} rows{advice}"
         )
     return block
 
@@ -438,14 +446,22 @@ def _record(estimator: Any, found: _Found, blocks: Blocks) -> None:
     estimator._modality_feature_names = {k: v for k, v in named.items() if k in blocks}
 
 
-def _check_shapes(estimator: Any, blocks: Blocks) -> None:
-    for name, block in blocks.items():
-        shape, expected = _sample_shape(block), estimator.modality_shapes_[name]
-        if shape != expected:
-            raise ValueError(
-                f"Modality {name!r} has samples of shape {_shown(shape)}, but "
-                f"{type(estimator).__name__} was fitted on {_shown(expected)}."
-            )
+def _in_shape(estimator: Any, name: str, block: FloatArray) -> FloatArray:
+    """Return a block whose samples have the shape of fit; what holds nothing has no shape."""
+    shape, expected = _sample_shape(block), estimator.modality_shapes_[name]
+    if shape == expected:
+        return block
+    if np.isnan(block).all():
+        return absent_block(len(block), expected, block.dtype)
+    raise ValueError(
+        f"Modality {name!r} has samples of shape {_shown(shape)}, but "
+        f"{type(estimator).__name__} was fitted on {_shown(expected)}."
+    )
+
+
+def absent_block(n_rows: int, shape: tuple[int | None, ...], dtype: Any) -> FloatArray:
+    """Return what stands for a modality of samples of this shape that no row has."""
+    return np.full((n_rows, *(1 if size is None else size for size in shape)), np.nan, dtype)
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

@@ -21,10 +21,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_mmfuse import ModalityColumnTransformer, MultimodalData
+from sklearn_mmfuse import ModalityColumnTransformer, MROClassifier, MultimodalData
 from sklearn_mmfuse._validation import check_modalities
-from sklearn_mmfuse.preprocessing import FlattenModalities, PerTimestep
+from sklearn_mmfuse.preprocessing import FlattenModalities, PerTimestep, WherePresent
 
 N = 24
 rng = np.random.default_rng(0)
@@ -363,6 +364,88 @@ def test_per_timestep_is_a_well_behaved_transformer():
     with config_context(transform_output="pandas"):
         assert isinstance(step.fit_transform(CLIPS), np.ndarray)
         assert make_pipeline(step, step).fit_transform(CLIPS).shape == (N, 4, 2)
+
+
+@pytest.mark.parametrize("steps", [PerTimestep(StandardScaler()), "passthrough"], ids=str)
+def test_no_row_of_a_batch_needs_to_have_a_sequence(steps):
+    frame = FRAME[["geo_a", "clip"]].copy()
+    frame["clip"] = [None, None, *frame["clip"][2:]]
+    columns = [("geo", StandardScaler(), ["geo_a"]), ("clip", steps, "clip")]
+    model = MROClassifier(encoder={"clip": "mean"}, max_epochs=2, random_state=0)
+    pipe = make_pipeline(ModalityColumnTransformer(columns), model).fit(frame, Y)
+    expected = pipe.predict_proba(frame)[:2]
+    for rows in (frame[:2], frame[:2].assign(clip=np.nan)):
+        assert_allclose(pipe.predict_proba(rows), expected, atol=1e-12)
+    assert_allclose(pipe.predict_proba(frame[1:2]), expected[1:], atol=1e-12)
+
+
+# WherePresent ------------------------------------------------------------------------------------
+
+
+def absent_rows(block):
+    return np.flatnonzero(np.isnan(np.asarray(block, dtype=float)).all(axis=1)).tolist()
+
+
+@pytest.mark.parametrize(
+    "form", [np.asarray, pd.DataFrame, pl.DataFrame], ids=lambda f: f.__module__
+)
+def test_what_is_absent_stays_so(form):
+    X = np.array([[1.0, 2.0], [np.nan] * 2, [3.0, np.nan], [5.0, 8.0]])
+    filled = WherePresent(SimpleImputer()).fit(form(X))
+    assert_array_equal(filled.transform(form(X)), [[1, 2], [np.nan] * 2, [3, 5], [5, 8]])
+    assert_array_equal(filled.transform(form(X[1:2])), X[1:2])
+    present = make_pipeline(SimpleImputer(), PCA(1)).fit_transform(X[[0, 2, 3]])
+    projected = WherePresent(make_pipeline(SimpleImputer(), PCA(1))).fit(form(X))
+    assert_allclose(projected.transform(form(X))[[0, 2, 3]], present)  # which the gap does not move
+    assert projected.get_feature_names_out().tolist() == ["pca0"]
+
+
+def test_categories_targets_and_single_precision():
+    place = pd.DataFrame({"place": ["Rome", None, "Oslo", "Rome"]})
+    coded = WherePresent(OneHotEncoder()).fit(place)
+    assert_array_equal(coded.transform(place), [[0, 1], [np.nan] * 2, [1, 0], [0, 1]])
+    assert coded.get_feature_names_out().tolist() == ["place_Oslo", "place_Rome"]
+    X = GEO.astype(np.float32)
+    assert WherePresent(StandardScaler()).fit_transform(X).dtype == np.float32
+    X[::3] = np.nan
+    best = WherePresent(SelectKBest(k=1)).fit(X, Y)
+    rows = np.arange(N) % 3 > 0
+    assert_allclose(best.transformer_.scores_, SelectKBest(k=1).fit(X[rows], Y[rows]).scores_)
+
+
+def test_modalities_of_a_frame_stay_absent():
+    frame = FRAME.copy()
+    frame.iloc[:5, :3] = np.nan
+    frame.iloc[7, 0] = np.nan
+    filled = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = [("geo", WherePresent(filled), ["geo_a", "geo_b", "geo_c"]),
+               ("clip", "passthrough", "clip")]  # fmt: skip
+    transformer = ModalityColumnTransformer(columns).set_output(transform="pandas")
+    data = transformer.fit_transform(frame)
+    assert absent_rows(data["geo"]) == [0, 1, 2, 3, 4]
+    assert absent_rows(transformer.transform(frame[:3])["geo"]) == [0, 1, 2]
+    assert transformer.get_feature_names_out()[:3].tolist() == [
+        "geo__geo_a",
+        "geo__geo_b",
+        "geo__geo_c",
+    ]
+    model = MROClassifier(max_epochs=2, random_state=0).fit(data, Y)
+    assert model.decompose(data).absent[:5].any(axis=1).all()
+
+
+def test_errors_of_where_present():
+    with pytest.raises(ValueError, match=r"X is missing from every row.*leave the modality out"):
+        WherePresent(StandardScaler()).fit(np.full((3, 2), np.nan))
+    with pytest.raises(ValueError, match="X has 2 features, but WherePresent is expecting 3"):
+        WherePresent(StandardScaler()).fit(GEO).transform(GEO[:, :2])
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        WherePresent(StandardScaler()).fit(GEO[:, 0])
+
+
+@pytest.mark.draws_globally
+@parametrize_with_checks([WherePresent(StandardScaler())])
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
 
 
 # FlattenModalities -------------------------------------------------------------------------------

@@ -114,6 +114,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         }
     )
 
+    # Whether a term of a constant and another modality takes what is of the other one.
+    _reads_constants: ClassVar[bool] = False
+
     # With metadata routing on, `groups` reach `fit` without being asked for.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
 
@@ -315,6 +318,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         blocks = self._check_modalities(X, shared)
         self.terms_ = self._make_terms()
         self._say_what_one_modality_means()
+        self._say_what_constants_mean(blocks)
         data = self._fit_data(blocks, y, sample_weight, groups, shared)
         n_steps = {n: block.shape[1] for n, block in data.blocks.items() if block.ndim == 3}
         specs = adapt_to_width(
@@ -435,6 +439,18 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                     f"X has one modality, {name!r}: there is nothing to fuse, and every "
                     f"contribution will be that of {name!r}.",
                 )
+
+    def _say_what_constants_mean(self, blocks: Blocks) -> None:
+        if not self._reads_constants:
+            return
+        constant = [name for name, block in blocks.items() if (block == block[0]).all()]
+        about = [{*term.modalities, *term.partner} for term in self.terms_]
+        if any(len(names) > 1 and names & set(constant) for names in about):
+            warn_user(
+                f"The modalities {constant} are constant: they tell nothing, and what terms of "
+                "them and others hold, shared or as interactions, is of the others; leave them "
+                "out.",
+            )
 
     def _new_net(self) -> FusionNet:
         return self._build_net(self._config).to(getattr(torch, self._dtype)).eval()

@@ -25,6 +25,7 @@ __all__ = ["RoutingClassifier", "RoutingRegressor"]
 
 
 class _BaseRouting(BaseFusionEstimator):
+    _reads_constants: ClassVar[bool] = True
     _forgotten: ClassVar[tuple[str, ...]] = (
         "module_",
         "classes_",

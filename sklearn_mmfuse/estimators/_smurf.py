@@ -16,10 +16,9 @@ from sklearn_mmfuse._data import row_labels
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, choice
 from sklearn_mmfuse._terms import SEPARATOR, Term, check_max_order
-from sklearn_mmfuse._warnings import warn_user
-from sklearn_mmfuse.estimators._base import BaseFusionEstimator, Blocks, contributions_of
+from sklearn_mmfuse.estimators._base import BaseFusionEstimator, contributions_of
 from sklearn_mmfuse.estimators._docs import documents_common
-from sklearn_mmfuse.estimators._fitting import FitData, Shared
+from sklearn_mmfuse.estimators._fitting import FitData
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfuse.losses import Penalty, SMURFPenalty, SoftHGRPenalty
 from sklearn_mmfuse.nets import FusionNet, SMURFNet, smurf_terms
@@ -35,6 +34,7 @@ MIN_ROWS = 3
 
 
 class _BaseSMURF(BaseFusionEstimator):
+    _reads_constants: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFusionEstimator._parameter_constraints,
         "reg_lambda": [NON_NEGATIVE],
@@ -125,17 +125,6 @@ class _BaseSMURF(BaseFusionEstimator):
         super()._describe(net, parts, data, index)
         redundant = [term for term in parts.terms if term.kind == "redundant"]
         self.redundant_contributions_ = contributions_of(parts, redundant, index)
-
-    def _fit_data(
-        self, blocks: Blocks, y: Any, sample_weight: Any, groups: Any, shared: Shared
-    ) -> FitData:
-        constant = [name for name, block in blocks.items() if (block == block[0]).all()]
-        if constant:
-            warn_user(
-                f"The modalities {constant} are constant: they tell nothing, and what is called "
-                "redundant with them is not; leave them out.",
-            )
-        return super()._fit_data(blocks, y, sample_weight, groups, shared)
 
     def redundancy_surprise(
         self, X: Any, *, available: Sequence[str] | None = None

@@ -47,8 +47,9 @@ def modality_importance(
         Their targets.
     kind : {"permutation", "ablation"}, default="permutation"
         "permutation" shuffles the rows of a set of modalities, together, so that they no longer
-        belong to the others. "ablation" leaves terms of the decomposition out, without training
-        again (Table 4 of Woertwein et al., 2022); for estimators of this library.
+        belong to the others; a row that lacks one hands that on. "ablation" leaves terms of the
+        decomposition out, without training again (Table 4 of Woertwein et al., 2022); for
+        estimators of this library.
     sets : sequence of sets, optional
         Which modalities to shuffle, or which terms to leave out, together: `[["audio", "video"]]`.
         By default all sets of up to `max_order` modalities; or each term, and all interactions.
@@ -103,7 +104,7 @@ def modality_importance(
     if not isinstance(n_repeats, int | np.integer) or n_repeats < 1:
         raise ValueError(f"n_repeats must be a positive integer; got {n_repeats!r}.")
     rng = generator(random_state)
-    data = combinable(estimator, X, None, modalities)
+    data = combinable(estimator, X, None, modalities, gaps=True)
     n_rows = data.pool.n_rows
     shuffles = [rng.permutation(n_rows) for _ in range(n_repeats)]
     rows = np.arange(n_rows)

@@ -28,7 +28,7 @@ from sklearn_mmfuse._columns import (
 )
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._effects import Pool
-from sklearn_mmfuse._validation import check_modalities
+from sklearn_mmfuse._validation import Missing, check_modalities
 
 __all__ = [
     "Combinable",
@@ -92,8 +92,12 @@ class Combinable:
     take: Callable[[Rows], Any]
 
 
-def combinable(predictor: Any, X: Any, background: Any, modalities: Any) -> Combinable:
+def combinable(
+    predictor: Any, X: Any, background: Any, modalities: Any, *, gaps: bool = False
+) -> Combinable:
     """Return `X`, and the background behind it, with modalities to be combined.
+
+    With `gaps`, rows may lack modalities that an estimator of ours can do without.
 
     Raises
     ------
@@ -101,7 +105,10 @@ def combinable(predictor: Any, X: Any, background: Any, modalities: Any) -> Comb
         When there are fewer than two modalities, or the background has others.
     """
     if is_ours(predictor):
-        data = [None if rows is None else _checked(predictor, rows) for rows in (X, background)]
+        missing: Missing = predictor._what_nan_means() if gaps else "error"
+        data = [
+            None if rows is None else _checked(predictor, rows, missing) for rows in (X, background)
+        ]
         X, background = data
     if sparse.issparse(X):
         raise TypeError(
@@ -122,9 +129,9 @@ def combinable(predictor: Any, X: Any, background: Any, modalities: Any) -> Comb
     return Combinable(names, pool, take)
 
 
-def _checked(estimator: Any, X: Any) -> MultimodalData:
+def _checked(estimator: Any, X: Any, missing: Missing) -> MultimodalData:
     dtype = np.dtype(getattr(estimator, "dtype", "float64"))
-    return MultimodalData(check_modalities(estimator, X, reset=False, dtype=dtype))
+    return MultimodalData(check_modalities(estimator, X, reset=False, dtype=dtype, missing=missing))
 
 
 def _of_blocks(X: Any, background: Any, modalities: Any) -> tuple[list[str], int, Any]:

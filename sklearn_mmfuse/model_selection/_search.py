@@ -52,8 +52,9 @@ class MultimodalSearchCV(GridSearchCV):
     `dropout`, `class_weight`, `random_state`, ...) become members of one net; every candidate still
     stops by itself, and its result is that of a fit of its own up to rounding. Candidates of
     different architectures are trained one group after the other, and what cannot be trained so
-    (a user's own modules, `net_params`, mutual-dependency maximization, an estimator that is not
-    one of ours) is fitted as `GridSearchCV` would.
+    (a user's own modules, `net_params`, mutual-dependency maximization on rows that lack
+    modalities unless `random_state` is an integer, an estimator that is not one of ours) is fitted
+    as `GridSearchCV` would.
 
     Parameters
     ----------

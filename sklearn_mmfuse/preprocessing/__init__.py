@@ -5,6 +5,7 @@ from sklearn_mmfuse.preprocessing._modalities import (
     FlattenModalities,
     ModalityColumnTransformer,
     PerTimestep,
+    WherePresent,
 )
 from sklearn_mmfuse.preprocessing._tokens import TokenSequences, spread_over_tokens
 
@@ -13,6 +14,7 @@ __all__ = [
     "ModalityColumnTransformer",
     "PerTimestep",
     "TokenSequences",
+    "WherePresent",
     "spread_over_tokens",
     "to_memmap",
 ]

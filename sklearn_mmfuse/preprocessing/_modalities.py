@@ -6,20 +6,22 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 
+import narwhals.stable.v2 as nw
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags, _safe_indexing, check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_mmfuse._columns import resolve_columns
+from sklearn_mmfuse._columns import is_frame, resolve_columns
 from sklearn_mmfuse._data import MultimodalData, as_block, trailing_shape
 from sklearn_mmfuse._validation import check_modalities, to_dense
 
-__all__ = ["FlattenModalities", "ModalityColumnTransformer", "PerTimestep"]
+__all__ = ["FlattenModalities", "ModalityColumnTransformer", "PerTimestep", "WherePresent"]
 
 
 class ModalityColumnTransformer(  # type: ignore[call-arg]
@@ -256,7 +258,7 @@ class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             NaN where there is no step.
         """
         check_is_fitted(self)
-        padded, observed = _steps(X)
+        padded, observed = _steps(X, n_features=self.n_features_in_)
         if padded.shape[2] != self.n_features_in_:
             raise ValueError(
                 f"The time steps of X have {padded.shape[2]} features, but PerTimestep was fitted "
@@ -288,6 +290,113 @@ class PerTimestep(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = True
         return tags
+
+
+class WherePresent(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+    """Apply a transformer to the rows that have a modality; the others stay absent.
+
+    An imputer alone would fill in modalities that were never recorded, and predictions would be
+    explained by them. Here rows that are missing as a whole stay so, and the transformer sees none
+    of them.
+
+    Parameters
+    ----------
+    transformer : transformer
+        Sees the rows in which not all features are missing; `make_pipeline(SimpleImputer(),
+        StandardScaler())` fills in single features.
+
+    Attributes
+    ----------
+    transformer_ : transformer
+        The fitted clone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.impute import SimpleImputer
+    >>> from sklearn_mmfuse.preprocessing import WherePresent
+    >>> audio = np.array([[1.0, 2.0], [3.0, np.nan], [np.nan, np.nan]])  # the last has no audio
+    >>> WherePresent(SimpleImputer()).fit_transform(audio)
+    array([[ 1.,  2.],
+           [ 3.,  2.],
+           [nan, nan]])
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the transformer on the rows that have the modality.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, d)
+            Feature vectors.
+        y : array-like of shape (n,), optional
+            Handed to the transformer, for the same rows.
+        """
+        X = self._check(X, reset=True)
+        rows = _rows_with_something(X)
+        if not len(rows):
+            raise ValueError(
+                "X is missing from every row, so that there is nothing to fit the transformer on; "
+                "leave the modality out."
+            )
+        target = None if y is None else np.asarray(y)[rows]
+        present = _safe_indexing(X, rows)
+        self.transformer_ = clone(self.transformer).fit(present, target)
+        some = _as_dense(self.transformer_.transform(_safe_indexing(present, [0])))
+        self._n_features_out = some.shape[1]
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Transform the rows that have the modality.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, d)
+            Feature vectors.
+
+        Returns
+        -------
+        X_new : ndarray of shape (n, d_new)
+            NaN in rows that are missing as a whole.
+        """
+        check_is_fitted(self)
+        X = self._check(X, reset=False)
+        rows = _rows_with_something(X)
+        if not len(rows):  # transformers refuse to see no rows
+            return np.full((len(X), self._n_features_out), np.nan)
+        new = _as_dense(self.transformer_.transform(_safe_indexing(X, rows)))
+        dtype = new.dtype if new.dtype.kind in "fO" else np.dtype(np.float64)
+        result = np.full((len(X), new.shape[1]), np.nan, dtype=dtype)
+        result[rows] = new
+        return result
+
+    def _check(self, X: Any, *, reset: bool) -> Any:
+        # The transformer says what it takes for a number.
+        checked = X if is_frame(X) else check_array(X, dtype=None, ensure_all_finite="allow-nan")
+        validate_data(self, checked, reset=reset, skip_check_array=True)
+        return checked
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Do nothing: the output is an array."""
+        return self
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Return the names that the transformer gives its output."""
+        check_is_fitted(self)
+        return np.asarray(self.transformer_.get_feature_names_out(input_features), dtype=object)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _rows_with_something(X: Any) -> NDArray[np.intp]:
+    cells = nw.from_native(X).to_numpy() if is_frame(X) else X
+    return np.flatnonzero(~np.asarray(pd.isna(cells)).all(axis=1))
 
 
 class FlattenModalities(TransformerMixin, BaseEstimator):
@@ -378,7 +487,10 @@ def _as_output(name: str, output: Any) -> Any:
     if isinstance(output, MultimodalData):
         return output
     block = as_block(name, output)
-    return to_dense(name, block) if block.ndim == 1 else block
+    if block.ndim == 1:
+        block = to_dense(name, block)
+    # A column of arrays, of which no row has one, may be one of NaN.
+    return block.reshape(-1, 1) if block.ndim == 1 and pd.isna(block).all() else block
 
 
 def _width(block: Any) -> int:
@@ -390,9 +502,14 @@ def _default_names(width: int) -> NDArray[Any]:
     return np.array([f"x{i}" for i in range(width)], dtype=object)
 
 
-def _steps(X: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return sequences padded to (n, T, d), and which steps there are."""
+def _steps(X: Any, n_features: int = 1) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return sequences padded to (n, T, d), and which steps there are.
+
+    Where no row has any, nothing tells that they are sequences, or of how many features.
+    """
     padded = _as_dense(as_block("X", X))
+    if padded.ndim < 3 and pd.isna(padded).all():
+        padded = np.full((len(padded), 1, n_features), np.nan)
     if padded.ndim != 3:
         raise ValueError(
             f"PerTimestep needs sequences, (n, T, d) or one array (T_i, d) per sample, got shape "

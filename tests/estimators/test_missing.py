@@ -77,6 +77,9 @@ def test_ways_of_saying_that_a_modality_is_absent_are_the_same(name, missing):
         X.drop("audio"),
         {"text": X["text"], "video": X["video"]},
         {"text": X["text"], "audio": None, "video": X["video"]},
+        {"text": X["text"], "audio": [None] * len(X), "video": X["video"]},
+        MultimodalData(text=X["text"], audio=[np.nan] * len(X), video=X["video"]),
+        {"text": X["text"], "audio": np.full((len(X), 1), np.nan), "video": X["video"]},
     )
     for way in ways:
         np.testing.assert_allclose(raw(model, way), expected, atol=1e-12)

@@ -1,9 +1,9 @@
-"""What is particular to MRO: products beside perceptrons."""
+"""What is particular to MRO: products beside perceptrons, and what constants do to its terms."""
 
 import numpy as np
 import pytest
 
-from sklearn_mmfuse import MRORegressor
+from sklearn_mmfuse import MRORegressor, RoutingRegressor
 from sklearn_mmfuse.datasets import make_bimodal, make_trimodal
 
 TRAIN, TEST = slice(1500), slice(1500, None)
@@ -71,3 +71,11 @@ def test_without_hidden_layers_everything_stays_linear():
         for rank in (0, 2)
     ]
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("cls", [MRORegressor, RoutingRegressor])
+def test_interactions_with_a_constant_are_told_of(cls):
+    X = {"a": np.ones((20, 2)), "v": np.arange(20.0)[:, np.newaxis]}
+    with pytest.warns(UserWarning, match=r"\['a'\] are constant: they tell nothing, and what"):
+        cls(max_epochs=1).fit(X, X["v"][:, 0])
+    cls(max_epochs=1, max_order=1).fit(X, X["v"][:, 0])  # nothing is taken from anyone

@@ -110,3 +110,17 @@ def test_bad_input_gets_one_clear_sentence(model):
         modality_importance(linear, ARRAY, Y, kind="ablation")
     with pytest.raises(ValueError, match="does not name its modalities"):
         modality_importance(linear, ARRAY, Y)
+
+
+def test_rows_may_lack_a_modality(model):
+    gaps = X["audio"].copy()
+    gaps[:100] = np.nan
+    some = MultimodalData(text=X["text"], audio=gaps, video=X["video"])
+    table = modality_importance(model, some, Y, n_repeats=50, random_state=0)
+    assert table["importance"].idxmax() == "text"
+    # Shuffling hands the gap to others: what is left of A tells of one row in three or so less.
+    whole = modality_importance(model, X, Y, n_repeats=50, random_state=0)
+    assert 0 < table.loc["audio", "importance"] < whole.loc["audio", "importance"]
+    strict = MRORegressor(missing="error", max_epochs=1, random_state=0).fit(X, Y)
+    with pytest.raises(ValueError, match=r"'audio' in 100 of 300 rows, which lack it as a whole"):
+        modality_importance(strict, some, Y)
