@@ -12,10 +12,16 @@ from sklearn_mmfuse._training._fit import (
     run_network,
 )
 from sklearn_mmfuse._training._fusion_layer import BlockFeatures, FusionLayer, fit_fusion_layer
-from sklearn_mmfuse._training._members import Member, fit_members, load_members, member_state
+from sklearn_mmfuse._training._members import (
+    Member,
+    factors_of,
+    fit_members,
+    load_members,
+    member_state,
+)
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._schedule import SCHEDULES
-from sklearn_mmfuse._training._split import validation_split
+from sklearn_mmfuse._training._split import cross_validation_splits, validation_split
 from sklearn_mmfuse._training._threads import at_most
 from sklearn_mmfuse._training._total_correlation import CriticResult, run_critic
 
@@ -33,6 +39,8 @@ __all__ = [
     "as_predictor",
     "at_most",
     "batch_bounds",
+    "cross_validation_splits",
+    "factors_of",
     "fit_fusion_layer",
     "fit_members",
     "fit_network",

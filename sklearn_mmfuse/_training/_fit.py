@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch.callbacks import LRScheduler
 from torch import Tensor
 from torch.func import functional_call
@@ -50,9 +51,11 @@ KEPT = 2**25 - 2**16  # bytes; just below the largest size that glibc learns fro
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; every field but one is the estimator parameter of the same name.
+    """How to train; most fields are the estimator parameters of the same names.
 
     `interaction_decay` is a factor: how many times as much weights of interactions decay.
+    `stop_after` ends the training of each part after so many of `max_epochs`, for which schedules
+    are laid out all the same.
     """
 
     max_epochs: int
@@ -70,14 +73,25 @@ class TrainingOptions:
     verbose: int = 0
     net_params: Mapping[str, Any] | None = None
     critic: CriticOptions | None = None
+    stop_after: Sequence[int] | None = None
+
+    def n_epochs(self, position: int) -> int:
+        """Return the most epochs that a part, given by number, is trained for."""
+        return self.max_epochs if self.stop_after is None else self.stop_after[position]
 
 
 @dataclass
 class TrainingResult:
-    """What happened: a row per epoch, the epoch whose weights were kept, how it ended."""
+    """What happened: a row per epoch, the epoch whose weights were kept, how it ended.
+
+    `part_epochs` are the epochs whose weights were kept of each part, counted from its first;
+    `scaled_losses`, of members of a team, validation losses of every epoch with each factor.
+    """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
+    part_epochs: list[int] = field(default_factory=list)
+    scaled_losses: list[NDArray[np.float64]] = field(default_factory=list)
     interrupted: bool = False
     stopped: bool = False
 
@@ -183,8 +197,18 @@ def _fit_network(
             net.begin_part(position)
             n_before = len(result.history)
             player = _make_player(part, train, options, seed)
+            left = options.n_epochs(position)
             _fit_part(
-                part, train, validation, objective, options, shuffler, on_epoch, result, player
+                part,
+                train,
+                validation,
+                objective,
+                options,
+                shuffler,
+                on_epoch,
+                result,
+                player,
+                left,
             )
             part.eval()
             if result.interrupted or result.stopped:
@@ -264,6 +288,7 @@ def _fit_part(
     on_epoch: tuple[Callable[[], None], Callable[[], bool]] | None,
     result: TrainingResult,
     player: CriticPlayer | None,
+    n_epochs: int,
 ) -> None:
     """Train one net and add what happened to `result`."""
     best = BestEpoch(options.n_iter_no_change) if validation is not None else None
@@ -299,7 +324,7 @@ def _fit_part(
     trainer.initialize()
     trainer.notify("on_train_begin", X=None, y=None)
     try:
-        trainer.fit_loop(samplers)
+        trainer.fit_loop(samplers, epochs=n_epochs)
     except TrainingStopped as stop:
         result.stopped = stop.for_good
     except KeyboardInterrupt:
@@ -308,6 +333,7 @@ def _fit_part(
     done = len(result.history)
     result.history.extend(_epochs(trainer, done))
     result.best_epoch = done + best.best_epoch_ if best is not None else len(result.history)
+    result.part_epochs.append(result.best_epoch - done)
 
 
 def _make_player(

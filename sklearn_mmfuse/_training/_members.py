@@ -40,14 +40,24 @@ from sklearn_mmfuse._training._member_optimizer import (
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._product_start import ProductStart, find_products, start_products
 from sklearn_mmfuse._training._threads import few_threads, work_of
-from sklearn_mmfuse.losses import Objective
+from sklearn_mmfuse.losses import BaseLoss, Objective
 from sklearn_mmfuse.nets import DependencyNet, FusionNet, FusionOutput, rows_at_once
 
-__all__ = ["Member", "fit_members", "load_members", "member_state"]
+__all__ = ["Member", "factors_of", "fit_members", "load_members", "member_state"]
 
 Outcome = TrainingResult | DivergedError
 
+FACTORS = (*(2.0 ** (k / 4) for k in range(-12, 9) if k), 1.0)
 ROOM = 8  # members that fit into memory together in a pass over as many rows as one alone has
+
+
+def factors_of(loss: BaseLoss) -> tuple[float, ...]:
+    """Return what predictions of a team may be multiplied with; 1 comes last.
+
+    Log-odds that a net of few rows has learned are too large, or too small where it had few steps.
+    Numbers are left as they are: the loss alone tells when they become too large.
+    """
+    return (1.0,) if loss.link == "identity" else FACTORS
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,9 @@ class Member:
         Of the same batch sizes and device as all others'.
     seed : int
         Of the parameters and of all that is drawn in training.
+    team : int, optional
+        Members of one team stop together, and are kept as they were when the mean of their
+        validation losses was lowest, all predictions multiplied by the factor that suits them.
     """
 
     net: FusionNet
@@ -74,6 +87,7 @@ class Member:
     objective: Objective
     options: TrainingOptions
     seed: int
+    team: int | None = None
 
     @property
     def stream(self) -> Hashable:
@@ -154,7 +168,8 @@ def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
             training = _leave_rest(parts[position - 1], training)
             watched = _leave_rest(parts[position - 1], watched)
         stack.begin_part(position)
-        _PartTraining(part, members, (training, watched, shufflers), outcomes).run()
+        data = training, watched, shufflers
+        _PartTraining(part, position, members, data, outcomes).run()
         part.eval()
         if any(isinstance(o, TrainingResult) and o.interrupted for o in outcomes):
             silence(parts[position + 1 :])
@@ -218,13 +233,18 @@ class _PartTraining:
     def __init__(
         self,
         part: FusionNet,
+        position: int,
         members: Sequence[Member],
         data: tuple[Sequence[Rows], Sequence[Rows], Sequence[torch.Generator]],
         outcomes: list[Outcome],
     ) -> None:
         self.part, self.outcomes = part, outcomes
         self.options = [member.options for member in members]
+        self.ends = [options.n_epochs(position) for options in self.options]
+        teams = np.array([member.team for member in members if member.team is not None], dtype=int)
+        self.teams = np.unique(teams, return_inverse=True)[1] if len(teams) else None
         self.objective, self.penalty_weights = _objective_of(members, like=part.bias)
+        self.factors = factors_of(self.objective.loss) if len(teams) else (1.0,)
         self.max_epochs = torch.tensor([options.max_epochs for options in self.options])
         self.member_options = {name: getattr(part, name) for name in part.member_options}
         self.batches = self._training_batches(data[0], data[2])
@@ -314,11 +334,14 @@ class _PartTraining:
         self.progress.copy_((epoch - 1) / self.max_epochs[self.live])
         self.part.begin_epoch(self.progress)
         losses = {"train_loss": self._train_epoch()}
-        if self.watched is not None:
-            losses["valid_loss"] = self._validate()
+        scaled = None if self.watched is None else self._validate()
+        if scaled is not None:
+            losses["valid_loss"] = scaled[-1]
         bounds = self._dependency()
         self._record(epoch, losses, bounds, (time.perf_counter() - start) / len(self.live))
-        self._retire(epoch, losses.get("valid_loss"))
+        if self.teams is not None and scaled is not None:
+            self._record_scaled(scaled)
+        self._retire(epoch, None if scaled is None else self._of_teams(scaled))
 
     def _dependency(self) -> dict[str, NDArray[np.float64]]:
         """Return the bounds of the other player, on its batches and on the validation rows."""
@@ -382,6 +405,7 @@ class _PartTraining:
 
     @torch.no_grad()
     def _validate(self) -> NDArray[np.float64]:
+        """Return the losses of predictions times each factor, `(F, E)`; the last factor is 1."""
         assert self.watched is not None
         self.part.eval()
         if self.part.has_population:
@@ -389,10 +413,20 @@ class _PartTraining:
         losses, sizes = [], []
         for inputs, target in self.watched:
             raw = self._infer(inputs).raw
-            loss = self.objective.data_loss(raw, target, inputs["weight"], inputs["offset"])
-            losses.append(loss)
+            if inputs["offset"] is not None:
+                raw = raw + inputs["offset"]
+            each = [
+                self.objective.data_loss(raw * factor, target, inputs["weight"])
+                for factor in self.factors
+            ]
+            losses.append(torch.cat(each))
             sizes.append(inputs["weight"].shape[-1])
-        return _mean_losses(losses, sizes)
+        return _mean_losses(losses, sizes).reshape(len(self.factors), -1)
+
+    def _record_scaled(self, losses: NDArray[np.float64]) -> None:
+        for position, e in enumerate(self.live.tolist()):
+            if isinstance(self.outcomes[e], TrainingResult):
+                self._result(e).scaled_losses.append(losses[:, position])
 
     def _record(
         self,
@@ -430,13 +464,27 @@ class _PartTraining:
             stale = valid_loss is not None and (
                 epoch - self.best.epoch[e] >= self.options[e].n_iter_no_change
             )
-            if stale or epoch >= self.options[e].max_epochs:
+            if stale or epoch >= self.ends[e]:
                 left.remove(e)
-                best = epoch if valid_loss is None else self.best.epoch[e]
+                best = epoch if valid_loss is None else int(self.best.epoch[e])
                 self._result(e).best_epoch = self.done_before[e] + best
+                self._result(e).part_epochs.append(best)
         if valid_loss is None:
             self.best.store(self.part, self.live, sorted(set(self.live.tolist()) - set(left)))
         self._keep_only(left)
+
+    def _of_teams(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what decides for every member that is left: its loss, or that of its team.
+
+        The latter is the mean with the best factor; of a team that a member failed, infinity.
+        """
+        if self.teams is None:
+            return np.asarray(scaled[-1])
+        live, every = self.live.numpy(), np.full((len(scaled), len(self.teams)), np.inf)
+        every[:, live] = np.where(np.isfinite(scaled), scaled, np.inf)
+        sizes = np.bincount(self.teams)
+        best = np.min([np.bincount(self.teams, weights=own) for own in every], axis=0) / sizes
+        return np.asarray(best[self.teams[live]])
 
     def _not_failed(self, members: Sequence[int]) -> list[int]:
         """Return the members that have not failed."""

@@ -89,6 +89,9 @@ def find_product(features: Sequence[Tensor], slope: Tensor, curvature: Tensor) -
     >>> find_product([a, v], slope.flip(0), torch.ones(200)) is None
     True
     """
+    least = max(MIN_CORRELATION, MIN_T / len(slope) ** 0.5)
+    if least >= 1.0:  # no correlation of so few rows is enough
+        return None
     fold = torch.arange(len(slope)) % N_FOLDS
     own = torch.stack([_moments([x[fold == k] for x in features], slope[fold == k])
                        for k in range(N_FOLDS)])  # fmt: skip
@@ -97,7 +100,7 @@ def find_product(features: Sequence[Tensor], slope: Tensor, curvature: Tensor) -
     elsewhere = [(x * u[fold]).sum(dim=1) for x, u in zip(features, directions, strict=True)]
     value, asked = reduce(torch.mul, elsewhere), (slope * outputs[fold]).sum(dim=1)
     correlation = (value * asked).sum() / (value.norm() * asked.norm())
-    if not correlation > max(MIN_CORRELATION, MIN_T / len(value) ** 0.5):
+    if not correlation > least:
         return None
     found = Product(tuple(u[-1] for u in directions), outputs[-1]).normalized(features)
     value = found(features)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-__all__ = ["validation_split"]
+__all__ = ["cross_validation_splits", "validation_split"]
+
+N_FOLDS = 5
 
 Indices = NDArray[np.intp]
 Split = tuple[Indices, Indices]
@@ -53,21 +55,63 @@ def validation_split(
         When there is a single group, or a split leaves either side empty, shares a row or a group,
         or names rows that there are not.
     """
-    if isinstance(fraction, Real):
-        splits = _own_splits(float(fraction), y, groups, classification, random_state)
-    elif hasattr(fraction, "split"):
-        # A splitter that does not read groups warns when it is handed some.
-        reads_groups = get_routing_for_object(fraction).consumes("split", ["groups"])
-        splits = fraction.split(X, y, groups if reads_groups else None)
-    else:
-        splits = iter(fraction)
+    splits = (
+        _own_splits(round(1.0 / float(fraction)), y, groups, classification, random_state)
+        if isinstance(fraction, Real)
+        else _splits_of(fraction, X, y, groups)
+    )
     train, validation = _first_complete(splits, y, classification)
     _check_sides(train, validation, groups)
     return train, validation
 
 
+def cross_validation_splits(
+    fraction: Any,
+    *,
+    X: Any,
+    y: NDArray[np.generic],
+    groups: NDArray[np.generic] | None,
+    classification: bool,
+    random_state: np.random.RandomState,
+) -> list[Split]:
+    """Return training and validation rows of every fold.
+
+    Those whose training rows lack a class are left out. The parameters are those of
+    :func:`validation_split`; of a `fraction` that is a number there are five folds.
+
+    Raises
+    ------
+    ValueError
+        As `validation_split` does.
+    """
+    splits = (
+        _own_splits(N_FOLDS, y, groups, classification, random_state)
+        if isinstance(fraction, Real)
+        else _splits_of(fraction, X, y, groups)
+    )
+    kept = []
+    for sides in splits:
+        train, validation = (_positions(side, len(y)) for side in sides)
+        if _holds_every_class(train, y, classification):
+            _check_sides(train, validation, groups)
+            kept.append((train, validation))
+    return kept
+
+
+def _splits_of(
+    chosen: Any, X: Any, y: NDArray[np.generic], groups: NDArray[np.generic] | None
+) -> Iterator[Split]:
+    """Return the splits of a user's splitter, or of a list."""
+    if not hasattr(chosen, "split"):
+        return iter(chosen)
+    # A splitter that does not read groups warns when it is handed some.
+    reads_groups = get_routing_for_object(chosen).consumes("split", ["groups"])
+    splits: Iterator[Split] = chosen.split(X, y, groups if reads_groups else None)
+    return splits
+
+
 def _own_splits(
-    fraction: float,
+    n_splits: int,
     y: NDArray[np.generic],
     groups: NDArray[np.generic] | None,
     classification: bool,
@@ -80,7 +124,7 @@ def _own_splits(
             "Early stopping watches the rows of other groups, but `groups` has a single value; "
             "pass more groups, no groups, or early_stopping=False."
         )
-    n_splits = int(np.clip(round(1.0 / fraction), 2, n_units))
+    n_splits = int(np.clip(n_splits, 2, n_units))
     options = {"n_splits": n_splits, "shuffle": True, "random_state": random_state}
     # A class with fewer rows than splits cannot be stratified.
     stratify = classification and y.ndim == 1 and _smallest_class(y) >= n_splits
@@ -103,15 +147,18 @@ def _count_classes(y: NDArray[np.generic]) -> int:
 def _first_complete(splits: Iterable[Split], y: NDArray[np.generic], classification: bool) -> Split:
     """Return the first split whose training rows hold every class, else the first."""
     first: Split | None = None
-    n_classes = _count_classes(y) if classification else 0
-    for train, validation in splits:
-        train, validation = (_positions(side, len(y)) for side in (train, validation))
-        if not classification or _count_classes(y[train]) == n_classes:
+    for sides in splits:
+        train, validation = (_positions(side, len(y)) for side in sides)
+        if _holds_every_class(train, y, classification):
             return train, validation
         first = first or (train, validation)
     if first is None:
         raise ValueError("validation_fraction yields no split; it must yield at least one.")
     return first
+
+
+def _holds_every_class(rows: Indices, y: NDArray[np.generic], classification: bool) -> bool:
+    return not classification or _count_classes(y[rows]) == _count_classes(y)
 
 
 def _positions(side: Any, n_rows: int) -> Indices:

@@ -58,6 +58,7 @@ from sklearn_mmfuse.estimators._ensemble import (
     pooled,
     train_ensemble,
 )
+from sklearn_mmfuse.estimators._epochs import choose_epochs, make_folds
 from sklearn_mmfuse.estimators._fitting import (
     FitData,
     FitPlan,
@@ -133,7 +134,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         "weight_decay": [NON_NEGATIVE, choice("auto")],
         "batch_size": [POSITIVE_INT, choice("auto")],
         "max_epochs": [POSITIVE_INT],
-        "early_stopping": ["boolean", choice("auto")],
+        "early_stopping": ["boolean", choice("auto", "cv")],
         "validation_fraction": [FRACTION, has_methods("split"), list, tuple],
         "n_iter_no_change": [POSITIVE_INT],
         "max_grad_norm": [POSITIVE, None],
@@ -290,12 +291,15 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             When the loss stops being a finite number.
         """
         plan = self._plan(X, y, sample_weight, groups, Shared())
+        (error,) = choose_epochs(self._build_net, [plan])
+        if error is not None:
+            raise explain_divergence(error, self)
         members = ensemble(plan, self.n_members, bootstrap=self.bootstrap)
         result = train_in_context(
             self,
             (X, y),
             lambda hooks: train_ensemble(self._build_net, members, hooks),
-            n_epochs=self.max_epochs * len(plan.net.training_parts()) * len(members),
+            n_epochs=plan.n_epochs * len(members),
             fitted=lambda: self._as_if_fitted(as_predictor(plan.net, plan.train)),
         )
         self._complete_members(members, result)
@@ -330,13 +334,15 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         encoders = {name: specs[name] for name in data.names}  # in whatever order they came
         in_features = {name: spec.width for name, spec in encoders.items()}
         rng = generator(self.random_state)
-        train, validation = data.split(
-            self.early_stopping,
-            self.validation_fraction,
-            X=X,
-            classification=is_classifier(self),
-            random_state=rng,
-        )
+        way = data.way_to_stop(self.early_stopping, self.validation_fraction)
+        split = {
+            "fraction": self.validation_fraction,
+            "X": X,
+            "classification": is_classifier(self),
+        }
+        train, validation = np.flatnonzero(data.weight), None
+        if way is True:
+            train, validation = data.split(**split, random_state=rng)
         data.check_present(train)
         target, weight = data.target[train], data.weight[train]
         scaling = self._target_mean, self._target_scale = self._target_scaling(target, weight)
@@ -349,7 +355,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         net.set_input_statistics(data.input_statistics(train))
         constant = torch.as_tensor(loss.intercept(target, weight, net.n_outputs))
         net.training_parts()[0].bias.copy_(constant)
-        return FitPlan(
+        plan = FitPlan(
             data,
             net,
             self._config,
@@ -363,6 +369,11 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             rng,
             row_labels(X),
         )
+        if way == "cv":
+            # Drawn apart, for nets to be those of a training without folds that takes as long.
+            splits = data.folds(**split, random_state=np.random.RandomState(plan.seed))
+            plan.folds = make_folds(plan, splits, scaling, asked_for=self.early_stopping == "cv")
+        return plan
 
     def _check_modalities(self, X: Any, shared: Shared) -> Blocks:
         """Check X, and learn the names and shapes of its modalities."""
@@ -507,7 +518,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
     def _finish(self, plan: FitPlan, result: TrainingResult, *, describe: bool) -> None:
         """Set the fitted attributes; from here on the estimator is fitted."""
         net, data = plan.net, plan.data
-        self.history_ = result.history
+        self._target_scale *= plan.factor
+        self.history_ = plan.with_fold_losses(result.history)
         self.n_iter_ = max(row["epoch"] for row in result.history)
         self.best_epoch_ = result.best_epoch
         values, bias, absent = self._net_terms(net, data.blocks)

@@ -60,14 +60,20 @@ modalities : list of str or dict of str to selector, default=None
         Rows per step; "auto" is 128, or all rows when there are fewer.
     max_epochs : int, default=100
         Passes over the training rows; what a schedule is laid out for.
-    early_stopping : bool or "auto", default="auto"
-        Watch the loss on validation rows, stop when it no longer falls and keep the weights of the
-        best epoch. "auto" does so from 500 samples on, or when `validation_fraction` names the
-        rows.
+    early_stopping : bool, "cv" or "auto", default="auto"
+        When training ends. True: watch the loss on validation rows, stop when it no longer falls
+        and keep the weights of the best epoch. "cv": do so in five folds at once, then train on all
+        rows for as many epochs as suited those left out best, and multiply log-odds (not numbers)
+        by the one factor that did, since few rows make nets too sure; two to five times as long.
+        False: after `max_epochs`. "auto" is True from 500 samples on, or when `validation_fraction`
+        names the rows; "cv" from 100 samples on, of vectors only (not with one group, `net_params`
+        or modules of your own, and in mutual-dependency maximization not where modalities are
+        absent); and False otherwise.
     validation_fraction : float or splitter, default=0.1
         The share of rows to watch: stratified by class, and whole groups when `fit` receives
         `groups`. Or a scikit-learn splitter, or a list of `(train, validation)` pairs, whose first
-        split is taken (`PredefinedSplit` names rows explicitly).
+        split is taken (`PredefinedSplit` names rows explicitly). With "cv", all of its splits are
+        the folds, and a number means nothing.
     n_iter_no_change : int, default=20
         Epochs without a better one before training stops early.
     max_grad_norm : float or None, default=5.0
@@ -94,7 +100,7 @@ modalities : list of str or dict of str to selector, default=None
     net_params : dict, default=None
         Passed to the skorch `NeuralNet` that trains (callbacks, optimizer, ...).
     random_state : int, RandomState or None, default=None
-        Covers initial weights, the order of rows, dropout and the validation split. Global
+        Covers initial weights, the order of rows, dropout, validation rows and folds. Global
         generators are never touched; None takes fresh entropy.
     verbose : int, default=0
         1 prints a line per epoch. See also `set_callbacks(ProgressBar())`."""
@@ -148,7 +154,9 @@ relevance_scores_ : Series
     module_ : torch.nn.Module
         The trained net, on the CPU.
     history_ : list of dict
-        Losses and duration of every epoch, of several nets one after the other.
+        Losses and duration of every epoch, of several nets one after the other. "valid_loss" is
+        of validation rows, or of all rows by the folds that left them out (log-odds times the
+        factor that suits the epoch).
     n_iter_ : int
         Epochs trained; of several nets, by the one that took longest.
     best_epoch_ : int

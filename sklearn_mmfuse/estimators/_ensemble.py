@@ -16,7 +16,8 @@ from sklearn_mmfuse._effects import PureEffects
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse._training import DivergedError, Rows, TrainingResult, member_state
 from sklearn_mmfuse.estimators._fitting import FitPlan, Hooks
-from sklearn_mmfuse.estimators._together import alike, how_many, train_alone, train_together
+from sklearn_mmfuse.estimators._stacks import alike, how_many
+from sklearn_mmfuse.estimators._together import train_alone, train_together
 from sklearn_mmfuse.nets import FusionNet
 
 __all__ = ["ensemble", "mean_effects", "member_nets", "pooled", "train_ensemble"]

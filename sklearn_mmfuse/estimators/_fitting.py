@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from sklearn_mmfuse._training import (
     Rows,
     TrainingOptions,
     TrainingResult,
+    cross_validation_splits,
     validation_split,
 )
 from sklearn_mmfuse._warnings import warn_user
@@ -30,6 +31,7 @@ T = TypeVar("T")
 __all__ = [
     "FitData",
     "FitPlan",
+    "Fold",
     "Hooks",
     "Shared",
     "align_steps",
@@ -41,12 +43,15 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Split = tuple[Indices, Indices]
 Hooks = tuple[Callable[[], None], Callable[[], bool]]
 
 PIECE = 2**20  # values that are looked at at once, in float64
 
-# Below this many samples a validation split costs more than early stopping gives.
+# Below this many samples rows that only watch are missed, and folds cost little time.
 EARLY_STOPPING_MIN_SAMPLES = 500
+# Below this many, losses of rows left out are too few to choose by.
+CROSS_VALIDATION_MIN_SAMPLES = 100
 
 
 class Shared:
@@ -86,52 +91,78 @@ class FitData:
         """Return the groups of some rows, where there are groups and rows."""
         return None if self.groups is None or rows is None else self.groups[rows]
 
+    def way_to_stop(self, early_stopping: bool | str, fraction: Any) -> bool | Literal["cv"]:
+        """Return whether validation rows (True) or folds ("cv") say when training ends."""
+        if early_stopping == "cv":
+            return "cv"
+        if early_stopping != "auto":
+            return bool(early_stopping)
+        n_rows = np.count_nonzero(self.weight)
+        if not isinstance(fraction, Real) or n_rows >= EARLY_STOPPING_MIN_SAMPLES:
+            return True
+        groups = self.groups_of(np.flatnonzero(self.weight))
+        one_group = groups is not None and len(np.unique(groups)) == 1
+        # Side by side, encoders of sequences and images save nothing.
+        vectors = all(block.ndim == 2 for block in self.blocks.values())
+        enough = n_rows >= CROSS_VALIDATION_MIN_SAMPLES
+        return "cv" if enough and vectors and not one_group else False
+
     def split(
-        self,
-        early_stopping: bool | str,
-        fraction: Any,
-        *,
-        X: Any,
-        classification: bool,
-        random_state: np.random.RandomState,
-    ) -> tuple[Indices, Indices | None]:
-        """Return training and validation rows; rows without weight are in neither."""
-        weighted = np.flatnonzero(self.weight)
-        explicit = not isinstance(fraction, Real)
-        enough = len(weighted) >= EARLY_STOPPING_MIN_SAMPLES
-        if not (explicit or enough if early_stopping == "auto" else early_stopping):
-            return weighted, None
-        # A splitter of the user's speaks of the rows that the user passed.
-        rows = np.arange(len(self.weight)) if explicit else weighted
+        self, fraction: Any, *, X: Any, classification: bool, random_state: np.random.RandomState
+    ) -> Split:
+        """Return training and validation rows; those without weight are in neither."""
+        rows, about = self._to_be_split(fraction, X)
         train, validation = validation_split(
-            fraction,
-            # A splitter would count the modalities of a dict.
-            X=MultimodalData(self.blocks) if isinstance(X, Mapping) else X,
-            y=self.target[rows],
-            groups=None if self.groups is None else self.groups[rows],
-            classification=classification,
-            random_state=random_state,
+            fraction, classification=classification, random_state=random_state, **about
         )
-        train, validation = rows[train], rows[validation]
-        train, validation = train[self.weight[train] > 0], validation[self.weight[validation] > 0]
-        if len(train) == 0 or len(validation) == 0:
+        return self._weighted(rows[train]), self._weighted(rows[validation])
+
+    def folds(
+        self, fraction: Any, *, X: Any, classification: bool, random_state: np.random.RandomState
+    ) -> list[Split]:
+        """Return training and validation rows of every fold that has all that can be learned."""
+        rows, about = self._to_be_split(fraction, X)
+        splits = cross_validation_splits(
+            fraction, classification=classification, random_state=random_state, **about
+        )
+        splits = [(self._weighted(rows[train]), self._weighted(rows[own])) for train, own in splits]
+        return [split for split in splits if not self.absent_from(split[0])]
+
+    def _to_be_split(self, fraction: Any, X: Any) -> tuple[Indices, dict[str, Any]]:
+        # A splitter of the user's speaks of the rows that the user passed.
+        own = isinstance(fraction, Real)
+        rows = np.flatnonzero(self.weight) if own else np.arange(len(self.weight))
+        return rows, {
+            # A splitter would count the modalities of a dict.
+            "X": MultimodalData(self.blocks) if isinstance(X, Mapping) else X,
+            "y": self.target[rows],
+            "groups": self.groups_of(rows),
+        }
+
+    def _weighted(self, rows: Indices) -> Indices:
+        """Return those of the rows on one side of a split that have weight."""
+        kept = rows[self.weight[rows] > 0]
+        if len(kept) == 0:
             raise ValueError(
                 "All rows on one side of the split of validation_fraction have weight zero; early "
                 "stopping needs weighted rows on both."
             )
-        return train, validation
+        return kept
 
     def check_present(self, rows: Indices) -> None:
         """Refuse training rows that all lack a modality."""
-        present = present_rows(self.blocks)
+        for name in self.absent_from(rows):
+            raise ValueError(
+                f"Modality {name!r} is absent from all {len(rows)} training rows, so nothing "
+                "can be learned from it; leave it out of X."
+            )
+
+    def absent_from(self, rows: Indices) -> list[str]:
+        """Return the modalities that all of these rows lack."""
+        present = self.shared.once(("present", id(self.blocks)), lambda: present_rows(self.blocks))
         if present is None:
-            return
-        for name in self.names:
-            if not present[name][rows].any():
-                raise ValueError(
-                    f"Modality {name!r} is absent from all {len(rows)} training rows, so nothing "
-                    "can be learned from it; leave it out of X."
-                )
+            return []
+        return [name for name in self.names if not present[name][rows].any()]
 
     def input_statistics(self, rows: Indices) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return the weighted mean and standard deviation of every feature over some rows.
@@ -195,9 +226,24 @@ def _mean_and_spread(
     return mean, np.sqrt(squares / total)
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Some of the training rows, the others, and what a net has to know of the former."""
+
+    train: Rows
+    validation: Rows
+    statistics: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+    bias: torch.Tensor
+
+
 @dataclass
 class FitPlan:
-    """All that training needs, and what is needed again once it is done."""
+    """All that training needs, and what is needed again once it is done.
+
+    `folds` are to tell for how many epochs to train; what they told is in `fold_losses`, a mean
+    loss per epoch, in `options.stop_after` and in `factor`, which predictions are to be multiplied
+    with; their nets, at their best, are `fold_nets`.
+    """
 
     data: FitData
     net: FusionNet
@@ -211,6 +257,22 @@ class FitPlan:
     seed: int
     rng: np.random.RandomState
     index: pd.Index | None
+    folds: Sequence[Fold] = ()
+    fold_losses: Sequence[float] = ()
+    factor: float = 1.0
+    fold_nets: Sequence[FusionNet] = ()
+
+    @property
+    def n_epochs(self) -> int:
+        """The most epochs that there can be, of all parts of the net."""
+        parts = range(len(self.net.training_parts()))
+        return sum(self.options.n_epochs(position) for position in parts)
+
+    def with_fold_losses(self, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of a history with what folds promised for each epoch, if there were."""
+        if not self.fold_losses:
+            return history
+        return [{**row, "valid_loss": self.fold_losses[row["epoch"] - 1]} for row in history]
 
     def member(self) -> Member:
         """Return what one of many nets that are trained at once needs."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_mmfuse._decomposition import Decomposition
@@ -24,15 +20,21 @@ from sklearn_mmfuse._training import (
     BlockFeatures,
     FusionLayer,
     Rows,
-    fit_fusion_layer,
-    predict_network,
 )
 from sklearn_mmfuse._warnings import warn_user
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
 from sklearn_mmfuse.estimators._fitting import FitPlan
+from sklearn_mmfuse.estimators._last_layer import (
+    REFIT_STEPS,
+    LastLayer,
+    Predictions,
+    best_factor,
+    fit_last_layer,
+    predict_held_out,
+)
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
-from sklearn_mmfuse.losses import BaseLoss, block_relevances
+from sklearn_mmfuse.losses import block_relevances
 from sklearn_mmfuse.nets import FusionNet, InTenseNet
 
 __all__ = ["InTenseClassifier", "InTenseRegressor"]
@@ -42,11 +44,8 @@ FloatArray = NDArray[np.float64]
 MAX_TERMS = 512
 MAX_COMPONENTS = 4096  # of one product
 MAX_ALL_COMPONENTS = 2**14
-MAX_REFIT_VALUES = 2**26  # 512 MiB; of more rows some are drawn
 MAX_BOOTSTRAP_VALUES = 2**31  # multiplications per step, for all replicates
-REFIT_STEPS = 2000
 BOOTSTRAP_STEPS = 100
-MAX_FACTOR = 20.0
 CONFIDENCE = 0.95
 CHANCE_Z = 1.645  # one-sided, 5 %
 MIN_GAIN = 1e-6  # of the loss of a constant
@@ -211,75 +210,44 @@ class _BaseInTense(BaseFusionEstimator):
 
     def _after_training(self, plan: FitPlan, *, describe: bool) -> None:
         """Fit the fusion layer to the end, read relevances off it, and see what they are worth."""
-        net, loss, train, rng = plan.net, plan.loss, plan.train, plan.rng
+        net = plan.net
         assert isinstance(net, InTenseNet)
-        double = copy.deepcopy(net).double()
-        rows, kept = train.double(), np.arange(len(train))
-        limit = max(MAX_REFIT_VALUES // sum(net.block_sizes), 2)
-        if len(kept) > limit:
-            kept = np.sort(rng.permutation(len(kept))[:limit])
-            rows = rows.take(torch.from_numpy(kept))
-        features = BlockFeatures.rotate(
-            double.fusion_features(rows)[0], net.block_sizes, rows.weight
-        )
-        bias = double.bias + double.free_bias.detach()
-        start = features.enter(FusionLayer(double.fusion_weights(), bias))
-        weight = rows.weight.unsqueeze(0)
-        refit = partial(
-            fit_fusion_layer, loss=loss, reg_lambda=float(net.reg_lambda), q=float(net.q)
-        )
-        fitted = refit(features, rows.y, weight, start=start, max_iter=REFIT_STEPS)
-        if not fitted.converged:
+        fusion = fit_last_layer(net, plan.train, plan.loss, plan.rng)
+        if not fusion.layer.converged:
             warn_user(
                 f"The last fit of the fusion layer did not converge in {REFIT_STEPS} steps, so "
                 "relevance scores are approximate; features may differ much in scale: use "
                 "normalization='iterbn' or input_scaling='standard'.",
                 ConvergenceWarning,
             )
-        self._set_fusion(net, features.leave(fitted))
-        if not describe and plan.validation is None:
-            return
-        raw = _raw_predictions(net, plan.validation or train)
+        fusion.enter(net)
+        plan.factor = 1.0  # which was that of layers that had not been fitted to the end
+        held_out = predict_held_out(plan, fusion)
         if describe:
-            self._describe_fusion(plan, features, rows, kept, refit, fitted)
-            self._chance = self._worth(plan, raw)
-        if plan.validation is not None:  # after its worth was judged by these rows
-            factor = _best_factor(loss, plan.validation, raw - fitted.bias, fitted.bias)
-            unshrunk = replace(fitted, weights=fitted.weights * factor)
-            self._set_fusion(net, features.leave(unshrunk))
+            self._describe_fusion(plan, fusion)
+            self._chance = self._worth(plan, held_out or Predictions.of(plan.train, net, fusion))
+        if held_out is not None:  # after its worth was judged by these rows
+            may_shrink = plan.validation is None and plan.loss.link != "identity"  # log-odds
+            fusion.enter(net, times=best_factor(plan.loss, held_out, may_shrink=may_shrink))
 
-    def _describe_fusion(
-        self,
-        plan: FitPlan,
-        features: BlockFeatures,
-        rows: Rows,
-        kept: NDArray[np.intp],
-        refit: Callable[..., FusionLayer],
-        fitted: FusionLayer,
-    ) -> None:
-        """Read relevances and their intervals off a fitted layer; `kept` are its training rows."""
-        net = plan.net
+    def _describe_fusion(self, plan: FitPlan, fusion: LastLayer) -> None:
+        """Read relevances and their intervals off a fitted layer."""
+        net, rows = plan.net, fusion.rows
         assert isinstance(net, InTenseNet)
         order = [list(net.terms).index(term) for term in self.terms_]
         shares = _present_shares(net, rows)
         weight = rows.weight.unsqueeze(0)
-        self._beta = self._relevances(features, fitted, weight, shares)[0][order]
+        self._beta = self._relevances(fusion.features, fusion.layer, weight, shares)[0][order]
         interval = np.full((len(order), 2), np.nan)
         if self.n_bootstrap:
-            own = None if plan.groups[0] is None else plan.groups[0][kept]
-            scatter = self._bootstrap(
-                features, rows, refit, fitted, shares, own, len(plan.train), plan.rng
-            )
+            own = None if plan.groups[0] is None else plan.groups[0][fusion.kept]
+            scatter = self._bootstrap(fusion, shares, own, len(plan.train), plan.rng)
             interval = scatter[order]
         self.relevance_interval_ = pd.DataFrame(
             interval,
             columns=["low", "high"],
             index=pd.Index([str(term) for term in self.terms_], name="term"),
         )
-
-    @staticmethod
-    def _set_fusion(net: InTenseNet, layer: FusionLayer) -> None:
-        net.set_fusion(layer.weights.to(net.bias), layer.bias.to(net.bias))
 
     def _relevances(
         self,
@@ -301,16 +269,14 @@ class _BaseInTense(BaseFusionEstimator):
 
     def _bootstrap(
         self,
-        features: BlockFeatures,
-        rows: Rows,
-        refit: Callable[..., FusionLayer],
-        fitted: FusionLayer,
+        fusion: LastLayer,
         shares: torch.Tensor,
         groups: NDArray[Any] | None,
         n_train: int,
         rng: np.random.RandomState,
     ) -> FloatArray:
         """Return intervals `(T, 2)` of relevances over rows, or persons, drawn anew."""
+        features, rows, fitted = fusion.features, fusion.rows, fusion.layer
         n_rows, n_features = features.values.shape
         cost = n_features * self.n_bootstrap * fitted.weights.shape[2]
         n_left = min(n_rows, max(MAX_BOOTSTRAP_VALUES // cost, 100))
@@ -329,7 +295,7 @@ class _BaseInTense(BaseFusionEstimator):
         def relevances(drawn: FloatArray) -> FloatArray:
             weights, count = torch.from_numpy(drawn) * weight, len(drawn)
             start = FusionLayer(fitted.weights.expand(count, -1, -1), fitted.bias.expand(count, -1))
-            layers = refit(
+            layers = fusion.refit(
                 features, target, weights, start=start, max_iter=BOOTSTRAP_STEPS, tol=1e-3
             )
             beta = self._relevances(features, layers, weights, shares)
@@ -345,22 +311,20 @@ class _BaseInTense(BaseFusionEstimator):
             random_state=rng,
         )
 
-    def _worth(self, plan: FitPlan, raw: torch.Tensor) -> str | None:
-        """Return why relevances mean nothing, or None; `raw` is of the rows that tell."""
+    def _worth(self, plan: FitPlan, told: Predictions) -> str | None:
+        """Return why relevances mean nothing, or None, as these predictions tell."""
         if not self._beta.any():
             return (
                 "No term contributes anything, because none varies over the training rows: all "
                 "relevance scores are 0."
             )
-        held_out, loss, train = plan.validation is not None, plan.loss, plan.train
-        watched, groups = plan.validation or train, plan.groups[1 if held_out else 0]
+        loss, train, raw = plan.loss, plan.train, told.raw
         constant = loss.intercept(train.y.numpy(), train.weight.numpy(), raw.shape[1])
-        target = watched.y.double()
         own, chance = (
-            loss.per_sample(prediction, target).numpy()
+            loss.per_sample(prediction, told.target).numpy()
             for prediction in (raw, torch.as_tensor(constant).expand_as(raw))
         )
-        share = watched.weight.double().numpy() / float(watched.weight.sum())
+        share, groups = told.share.numpy(), told.groups
         gain = float(share @ (chance - own))
         excess = share * (chance - own - gain)
         if groups is not None:  # rows of one person are no independent evidence
@@ -368,9 +332,8 @@ class _BaseInTense(BaseFusionEstimator):
         error = float(np.sqrt((excess**2).sum()))
         if gain > CHANCE_Z * error and gain > MIN_GAIN * abs(float(share @ chance)):
             return None
-        which = "validation" if held_out else "training"
         return (
-            f"On the {len(watched)} {which} rows the model is not reliably better than a constant: "
+            f"On the {len(share)} {told.name} the model is not reliably better than a constant: "
             f"its loss is {share @ own:.3g}, that of a constant {share @ chance:.3g}, and the "
             f"difference is uncertain by {CHANCE_Z * error:.2g}. Relevance scores of a model that "
             "has learned nothing look as definite as any; train it better, or on more rows, first."
@@ -395,31 +358,6 @@ class _BaseInTense(BaseFusionEstimator):
     @relevance_scores_.setter
     def relevance_scores_(self, scores: pd.Series) -> None:
         self._scores = scores
-
-
-def _raw_predictions(net: FusionNet, rows: Rows) -> torch.Tensor:
-    """Return `(n, C)` of a net of one member, in float64."""
-    values, constant = predict_network(net, rows.X, rows.present)
-    return torch.from_numpy(values.sum(axis=2) + constant[:, np.newaxis])[0]
-
-
-def _best_factor(
-    loss: BaseLoss, rows: Rows, contributions: torch.Tensor, bias: torch.Tensor
-) -> float:
-    """Return what to multiply contributions `(n, C)` with, at least 1, for the least mean loss.
-
-    The penalty shrinks what is known as well. One factor for all terms leaves their scores.
-    """
-    target = rows.y.double()
-    share = rows.weight.double() / rows.weight.double().sum()
-
-    def mean_loss(log_factor: float) -> float:
-        raw = bias + math.exp(log_factor) * contributions
-        return float(share @ loss.per_sample(raw, target))
-
-    bounds = (0.0, math.log(MAX_FACTOR))
-    best = minimize_scalar(mean_loss, bounds=bounds, method="bounded")
-    return math.exp(best.x) if best.fun < mean_loss(0.0) else 1.0
 
 
 def _present_shares(net: InTenseNet, rows: Rows) -> torch.Tensor:
@@ -482,9 +420,9 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
     relevance_scores_ : Series
         Per term, from the norms of its weights (Proposition A.3); `||scores||_p` is 1, of one net
         (`n_members`: the average of several). Looking at them warns when the model is not reliably
-        better than a constant on the validation rows, or without such (`early_stopping`) on the
-        training rows, a much weaker check: the scores of a model that has learned nothing look as
-        definite as any.
+        better than a constant on the validation rows, on those that folds left out, or without
+        either (`early_stopping`) on the training rows, a much weaker check: the scores of a model
+        that has learned nothing look as definite as any.
     relevance_interval_ : DataFrame
         `low` and `high` of 95 % bootstrap intervals of the scores, given the encoders.
     {attributes}
@@ -501,9 +439,10 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
     up. All blocks start with equal norms. Decay of encoders and the penalty of the fusion layer are
     two parameters. While encoders are trained, interactions count more in the penalty
     (`interaction_weight`). Inputs are standardized once, padding left out (E.2: a batch
-    normalization of padded inputs). Where there are validation rows, all contributions are then
-    multiplied by the one factor, at least 1, that is best on these: it takes back what the penalty
-    shrinks, and leaves scores as they are. `history_` is that of training, before the last fit.
+    normalization of padded inputs). Where there are validation rows, or folds, all contributions
+    are then multiplied by the one factor that is best on these (on the rows that folds left out,
+    with their nets): it takes back what the penalty shrinks, and leaves scores as they are. It is
+    at least 1, but for log-odds by folds. `history_` is that of training, before the last fit.
 
     A term's contribution is `<w_I, f_I(x)>`. An interaction has mean zero over the training rows,
     and contains nothing of its modalities alone as far as products can tell (Theorem 2); where
@@ -656,9 +595,9 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
     relevance_scores_ : Series
         Per term, from the norms of its weights (Proposition A.3); `||scores||_p` is 1, of one net
         (`n_members`: the average of several). Looking at them warns when the model is not reliably
-        better than a constant on the validation rows, or without such (`early_stopping`) on the
-        training rows, a much weaker check: the scores of a model that has learned nothing look as
-        definite as any.
+        better than a constant on the validation rows, on those that folds left out, or without
+        either (`early_stopping`) on the training rows, a much weaker check: the scores of a model
+        that has learned nothing look as definite as any.
     relevance_interval_ : DataFrame
         `low` and `high` of 95 % bootstrap intervals of the scores, given the encoders.
     {attributes}
@@ -675,9 +614,10 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
     up. All blocks start with equal norms. Decay of encoders and the penalty of the fusion layer are
     two parameters. While encoders are trained, interactions count more in the penalty
     (`interaction_weight`). Inputs are standardized once, padding left out (E.2: a batch
-    normalization of padded inputs). Where there are validation rows, all contributions are then
-    multiplied by the one factor, at least 1, that is best on these: it takes back what the penalty
-    shrinks, and leaves scores as they are. `history_` is that of training, before the last fit.
+    normalization of padded inputs). Where there are validation rows, or folds, all contributions
+    are then multiplied by the one factor that is best on these (on the rows that folds left out,
+    with their nets): it takes back what the penalty shrinks, and leaves scores as they are. It is
+    at least 1, but for log-odds by folds. `history_` is that of training, before the last fit.
 
     A term's contribution is `<w_I, f_I(x)>`. An interaction has mean zero over the training rows,
     and contains nothing of its modalities alone as far as products can tell (Theorem 2); where

@@ -9,48 +9,20 @@ from typing import Any
 import torch
 
 from sklearn_mmfuse._training import DivergedError, TrainingResult, fit_members, fit_network
+from sklearn_mmfuse.estimators._epochs import choose_epochs
 from sklearn_mmfuse.estimators._fitting import FitPlan, Hooks
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import FusionNet
 
-__all__ = ["CPU_MEMBERS", "alike", "how_many", "train_alone", "train_together"]
-
-MEMORY = 2**29  # bytes that a stack of members may take, on a CPU
-COPIES = 6  # of the parameters: gradients, two moments, the best so far, and one being made
-CPU_MEMBERS = 16  # more gain nothing: arithmetic is the bill by then, and caches overflow
-
-
-def alike(one: FitPlan, other: FitPlan) -> bool:
-    """Return whether two fits can be trained as members of one net."""
-    key = one.member().key
-    if key is None or key != other.member().key:
-        return False
-    return _architecture(one) == _architecture(other)
-
-
-def _architecture(plan: FitPlan) -> dict[str, Any]:
-    return {key: v for key, v in plan.config.items() if key not in plan.net.member_options}
-
-
-def how_many(plan: FitPlan) -> int:
-    """Return how many fits like this one to train at once."""
-    parameters = sum(p.numel() for p in plan.net.parameters())
-    rows = max(plan.options.batch_size, plan.options.penalty_batch_size)
-    inputs = sum(x[0].numel() for x in plan.train.blocks.values())
-    whole = plan.net.has_population or len(plan.net.training_parts()) > 1
-    read = len(plan.train) if whole else rows  # at once, of every member
-    values = COPIES * (parameters + rows * plan.net.n_mask_units) + 2 * read * inputs
-    values += len(plan.train) * plan.net.n_population_values
-    size = values * next(plan.net.parameters()).element_size()
-    if plan.options.device.type == "cuda":
-        return max(1, torch.cuda.mem_get_info(plan.options.device)[0] // (2 * size))
-    return max(1, min(CPU_MEMBERS, MEMORY // size))
+__all__ = ["train_alone", "train_together"]
 
 
 def train_together(
     build_net: Callable[[dict[str, Any]], FusionNet], plans: Sequence[FitPlan]
 ) -> list[TrainingResult | DivergedError]:
     """Train all plans, which are alike, at once; their nets are left trained.
+
+    Those with folds learn from these first for how many epochs.
 
     Parameters
     ----------
@@ -59,6 +31,15 @@ def train_together(
     plans : sequence of FitPlan
         At least one.
     """
+    errors = choose_epochs(build_net, plans)
+    able = [plan for plan, error in zip(plans, errors, strict=True) if error is None]
+    trained = iter(_train(build_net, able) if able else [])
+    return [next(trained) if error is None else error for error in errors]
+
+
+def _train(
+    build_net: Callable[[dict[str, Any]], FusionNet], plans: Sequence[FitPlan]
+) -> list[TrainingResult | DivergedError]:
     if len(plans) == 1:
         try:
             result = train_alone(plans[0])

@@ -18,7 +18,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._params import POSITIVE_INT, choice, validates_own_params
-from sklearn_mmfuse.estimators._together import CPU_MEMBERS
+from sklearn_mmfuse.estimators._stacks import CPU_MEMBERS
 from sklearn_mmfuse.model_selection._front import architecture, can_be_stacked, front_key
 from sklearn_mmfuse.model_selection._sklearn import (
     check_method_params,

@@ -15,7 +15,8 @@ from sklearn.base import clone
 
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._fitting import FitPlan, Shared
-from sklearn_mmfuse.estimators._together import alike, how_many, train_together
+from sklearn_mmfuse.estimators._stacks import alike, how_many
+from sklearn_mmfuse.estimators._together import train_together
 from sklearn_mmfuse.model_selection._front import (
     Caught,
     catch,

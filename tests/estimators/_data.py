@@ -7,6 +7,7 @@ from sklearn_mmfuse import MultimodalData
 
 # Nets that fit what they are given, for tests of what a fitted net is.
 UNREGULARIZED = {
+    "early_stopping": False,
     "learning_rate_schedule": "constant",
     "weight_decay": 1e-4,
     "dropout": 0.0,

@@ -23,7 +23,13 @@ from sklearn_mmfuse.estimators._ensemble import _drawn_anew, member_nets, pooled
 from sklearn_mmfuse.estimators._fitting import Shared
 
 N = 120
-SMALL = {"max_epochs": 20, "hidden_layer_sizes": (6,), "dtype": "float64", "random_state": 0}
+SMALL = {
+    "max_epochs": 20,
+    "early_stopping": False,
+    "hidden_layer_sizes": (6,),
+    "dtype": "float64",
+    "random_state": 0,
+}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback
 
 from sklearn_mmfuse import InTenseClassifier, InTenseRegressor, MultimodalData
-from sklearn_mmfuse._training import Rows
+from sklearn_mmfuse._training import Rows, predict_network
 from sklearn_mmfuse.datasets import (
     make_additive,
     make_bimodal,
@@ -24,6 +24,14 @@ from sklearn_mmfuse.datasets import (
     make_trimodal,
 )
 from sklearn_mmfuse.estimators import _intense
+from sklearn_mmfuse.estimators._epochs import choose_epochs
+from sklearn_mmfuse.estimators._fitting import Shared
+from sklearn_mmfuse.estimators._last_layer import (
+    Predictions,
+    best_factor,
+    fit_last_layer,
+    predict_held_out,
+)
 from sklearn_mmfuse.inspection import RelevanceDisplay, modality_effects
 from sklearn_mmfuse.losses import SquaredError
 from tests.estimators._data import make_blocks, make_groups, make_target
@@ -204,6 +212,9 @@ def test_scores_of_a_model_that_learned_nothing_come_with_a_warning():
         warnings.simplefilter("error")
         model.fit(*noise())  # fitting is fine, looking at the scores is not
     with pytest.warns(UserWarning, match=r"On the 60 validation rows .* not reliably better"):
+        model.relevance_scores_  # noqa: B018
+    model.fit(*noise(300))
+    with pytest.warns(UserWarning, match=r"On the 300 rows that folds left out .* not reliably"):
         model.relevance_scores_  # noqa: B018
     X, y = noise()
     with warnings.catch_warnings():
@@ -392,7 +403,7 @@ def test_a_score_is_that_of_the_rows_that_have_the_modality():
 def test_without_held_out_rows_the_training_rows_are_asked():
     rng = np.random.default_rng(0)
     X = {name: rng.normal(size=(100, 2)) for name in "ab"}
-    model = InTenseRegressor(max_epochs=2, n_bootstrap=0, random_state=0)
+    model = InTenseRegressor(max_epochs=2, n_bootstrap=0, early_stopping=False, random_state=0)
     model.fit(X, np.full(100, 3.0))
     with pytest.warns(UserWarning, match="On the 100 training rows"):
         model.relevance_scores_  # noqa: B018
@@ -492,7 +503,7 @@ def test_interactions_count_more_in_training_where_rows_are_few(kind, expected):
 def test_with_few_noisy_rows_interactions_that_are_not_there_spoil_nothing():
     toy = make_additive(1300, n_features=4, noise=2.0, random_state=0)
     train, test = np.arange(300), np.arange(300, 1300)
-    common = {"n_bootstrap": 0, "random_state": 0}
+    common = {"n_bootstrap": 0, "early_stopping": False, "random_state": 0}
     scores = {
         weight: InTenseRegressor(interaction_weight=weight, **common)
         .fit(toy.data[train], toy.target[train])
@@ -512,13 +523,14 @@ def test_interactions_that_nothing_announces_are_found(seed):
     assert model.score(toy.data[800:], toy.target[800:]) > 0.85
 
 
-def test_one_factor_takes_back_what_the_penalty_shrinks_and_leaves_scores(monkeypatch):
+@pytest.mark.parametrize("n_train", [700, 400])
+def test_one_factor_takes_back_what_the_penalty_shrinks_and_leaves_scores(monkeypatch, n_train):
     toy = make_bimodal(1600, noise=0.5, random_state=0)
     y = (toy.target > 0).astype(int)
-    train, test = np.arange(700), np.arange(700, 1600)
+    train, test = np.arange(n_train), np.arange(n_train, 1600)
     params = {"random_state": 0, "n_bootstrap": 0, "max_epochs": 40}
     model = InTenseClassifier(**params).fit(toy.data[train], y[train])
-    monkeypatch.setattr(_intense, "_best_factor", lambda *_: 1.0)
+    monkeypatch.setattr(_intense, "best_factor", lambda *_, **__: 1.0)
     shrunk = InTenseClassifier(**params).fit(toy.data[train], y[train])
     np.testing.assert_allclose(model.relevance_scores_, shrunk.relevance_scores_)
     own, theirs = model.decompose(toy.data[test]), shrunk.decompose(toy.data[test])
@@ -531,9 +543,44 @@ def test_one_factor_takes_back_what_the_penalty_shrinks_and_leaves_scores(monkey
 
 
 def test_the_factor_is_that_of_the_least_loss_on_rows_held_out():
-    rows = Rows(blocks={}, y=torch.tensor([2.0, -4.0, 6.0]), weight=torch.ones(3))
-    contributions = np.array([1.0, -2.0, 3.0])
+    target = torch.tensor([2.0, -4.0, 6.0]).double()
+    contributions = torch.tensor([[1.0], [-2.0], [3.0]]).double()
+    bias = torch.tensor([[0.5], [0.5], [-1.0]]).double()  # of two nets
     for times, expected in ((1.0, 2.0), (4.0, 1.0)):  # what would have to shrink stays
-        shrunk = torch.from_numpy(times * contributions[:, np.newaxis])
-        factor = _intense._best_factor(SquaredError(), rows, shrunk, torch.zeros(1))
-        assert factor == pytest.approx(expected, rel=1e-3)
+        raw = bias + times * contributions
+        told = Predictions("", raw, bias, target + bias[:, 0], torch.ones(3).double(), None)
+        assert best_factor(SquaredError(), told) == pytest.approx(expected, rel=1e-3)
+    free = best_factor(SquaredError(), told, may_shrink=True)
+    assert free == pytest.approx(0.5, rel=1e-3)
+
+
+def test_of_few_rows_of_noise_next_to_nothing_is_predicted():
+    X, y = noise(200)
+    model = InTenseClassifier(random_state=0, n_bootstrap=0).fit(X, y)
+    alone = InTenseClassifier(random_state=0, n_bootstrap=0, early_stopping=False).fit(X, y)
+    spreads = [m.predict_proba(X)[:, 1].std() for m in (model, alone)]
+    assert spreads[0] < 0.05 < spreads[1]
+
+
+def test_rows_that_folds_left_out_are_predicted_by_nets_that_have_not_seen_them():
+    toy = make_bimodal(300, noise=0.5, random_state=0)
+    y, groups = (toy.target > 0).astype(int), np.arange(300) // 7
+    model = InTenseClassifier(random_state=0, n_bootstrap=0, max_epochs=10)
+    plan = model._plan(toy.data, y, None, groups, Shared())
+    choose_epochs(model._build_net, [plan])
+    fusion = fit_last_layer(plan.net, plan.train, plan.loss, plan.rng)
+    told = predict_held_out(plan, fusion)
+    assert len(told.raw) == 300
+    start = 0
+    for fold, net in zip(plan.folds, plan.fold_nets, strict=True):
+        n_rows = int((fold.validation.weight > 0).sum())
+        own = fold.validation.picked[:n_rows]
+        X = {name: block.index_select(0, own) for name, block in fold.validation.blocks.items()}
+        values, constant = predict_network(net, X)
+        here = slice(start, start + n_rows)
+        expected = values.sum(axis=2)[0] + constant
+        np.testing.assert_allclose(told.raw[here], expected, atol=1e-9)
+        np.testing.assert_allclose(told.bias[here], np.resize(constant, (n_rows, 1)), atol=1e-6)
+        np.testing.assert_array_equal(told.target[here], y[own])
+        np.testing.assert_array_equal(told.groups[here], groups[own])
+        start += n_rows

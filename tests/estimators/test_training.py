@@ -101,9 +101,12 @@ def test_early_stopping_restores_the_best_epoch():
 
 def test_explicit_validation_rows_turn_early_stopping_on():
     fold = np.where(np.arange(120) < 30, 0, -1)
-    fitted = model(validation_fraction=PredefinedSplit(fold)).fit(X, Y)
+    rows = PredefinedSplit(fold)
+    long = {"max_epochs": 60, "learning_rate": 0.1, "n_iter_no_change": 1}
+    fitted = model(validation_fraction=rows, **long).fit(X, Y)
     assert "valid_loss" in fitted.history_[0]
-    assert "valid_loss" not in model().fit(X, Y).history_[0]
+    assert fitted.n_iter_ > fitted.best_epoch_  # these rows were watched beyond
+    assert "valid_loss" not in model(early_stopping=False).fit(X, Y).history_[0]
 
 
 @pytest.mark.parametrize("optimization", ["mro", "smro"])

@@ -22,7 +22,8 @@ from sklearn_mmfuse import (
 from sklearn_mmfuse._training import DivergedError, _critic, _members
 from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients
 from sklearn_mmfuse.estimators._fitting import Shared
-from sklearn_mmfuse.estimators._together import alike, train_together
+from sklearn_mmfuse.estimators._stacks import alike
+from sklearn_mmfuse.estimators._together import train_together
 from tests.training._data import N, sequences, vectors
 
 COMMON = {"max_epochs": 6, "dtype": "float64", "batch_size": 16, "hidden_layer_sizes": (6,)}

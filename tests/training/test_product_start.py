@@ -191,6 +191,16 @@ def test_few_rows_learn_a_product_of_many_features(optimization):
     assert cross_val_score(model, X, y, groups=person, cv=GroupKFold(5)).mean() > 0.82
 
 
+@pytest.mark.parametrize("n", [2, 4, 25])
+def test_a_handful_of_rows_tells_of_no_product(n):
+    rng = np.random.default_rng(0)
+    X = {"text": rng.normal(size=(n, 3)), "audio": rng.normal(size=(n, 2))}
+    y = X["text"][:, 0] * X["audio"][:, 0]
+    model = MRORegressor(max_epochs=1, learning_rate=1e-9, random_state=0).fit(X, y)
+    readout = dict(model.module_.named_parameters())["block.products.readout"]
+    assert readout.abs().max() < 1e-6
+
+
 def test_what_adds_up_gets_no_product():
     rng = np.random.default_rng(0)
     X = {"text": rng.normal(size=(300, 8)), "audio": rng.normal(size=(300, 5))}

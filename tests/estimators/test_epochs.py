@@ -1,0 +1,399 @@
+"""For how many epochs few rows train: folds tell, and then all rows are trained on."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import GridSearchCV, GroupKFold, ShuffleSplit
+
+from sklearn_mmfuse import (
+    FusionClassifier,
+    InTenseClassifier,
+    MROClassifier,
+    MRORegressor,
+    MultimodalData,
+    MutualDependencyClassifier,
+    RoutingClassifier,
+    SMURFRegressor,
+)
+from sklearn_mmfuse._training import DivergedError, as_predictor, fit_network, predict_network
+from sklearn_mmfuse._training._split import cross_validation_splits
+from sklearn_mmfuse.estimators import _epochs
+from sklearn_mmfuse.estimators._epochs import choose_epochs
+from sklearn_mmfuse.estimators._fitting import Shared
+from sklearn_mmfuse.losses import Objective
+from sklearn_mmfuse.model_selection import MultimodalSearchCV
+from tests.estimators._data import make_blocks, make_groups, make_target
+
+N = 120
+QUICK = {"max_epochs": 20, "n_iter_no_change": 4, "hidden_layer_sizes": (6,), "random_state": 0}
+EXACT = QUICK | {"dtype": "float64", "batch_size": 16, "learning_rate": 0.01}
+
+
+def plan_of(model, X, y, groups=None, weight=None):
+    return model._plan(X, y, weight, groups, Shared())
+
+
+def noisy_target(blocks, kind):
+    """Return a target that is soon learned by heart."""
+    y, rng = make_target(blocks, kind), np.random.default_rng(0)
+    return np.where(rng.random(len(y)) < 0.6, rng.permutation(y), y)
+
+
+def uneven_groups(n):
+    """Persons of one to some twenty samples."""
+    sizes = np.resize([1, 2, 3, 5, 8, 13, 21], 40)
+    return np.repeat(np.arange(40), sizes)[:n]
+
+
+def losses_of_folds(plan, factors):
+    """Return the loss of all rows left out `(epochs, factors)`, by skorch, one fold at a time."""
+    n_steps = -(-len(plan.train) // plan.options.batch_size)
+    total = weights = 0.0
+    for fold in plan.folds:
+        net = copy.deepcopy(plan.net)
+        net.set_input_statistics(fold.statistics)
+        net.training_parts()[0].bias.copy_(fold.bias)
+        options = replace(plan.options, batch_size=-(-len(fold.train) // n_steps))
+        there = fold.validation.weight > 0  # no padding
+        watched = fold.validation.take(torch.nonzero(there).squeeze(1)).double()
+        raw = []
+
+        def predict(net=net, fold=fold, watched=watched, raw=raw):
+            now = as_predictor(net, fold.train)
+            values, bias = predict_network(now, watched.X, watched.present)
+            raw.append(torch.from_numpy(values.sum(axis=2)[0] + bias))
+
+        fit_network(
+            net,
+            fold.train,
+            None,
+            Objective(plan.loss, plan.penalties),
+            options,
+            seed=plan.seed,
+            on_epoch=(lambda: None, predict),
+        )
+        losses = [
+            [float(plan.loss.per_sample(own * f, watched.y) @ watched.weight) for f in factors]
+            for own in raw
+        ]
+        total = total + np.array(losses)
+        weights += float(watched.weight.sum())
+    return total / weights
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        (MRORegressor(**EXACT), "regression"),
+        (MROClassifier(**EXACT, dropout=0.2), "multiclass"),
+        (SMURFRegressor(**EXACT), "regression"),
+        (InTenseClassifier(**EXACT, n_bootstrap=0), "binary"),
+        (RoutingClassifier(**EXACT, concept_dim=4), "binary"),
+        (FusionClassifier(**EXACT), "binary"),
+        (MutualDependencyClassifier(**EXACT, n_critic_steps=2, dependency="kl"), "binary"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_epochs_are_where_the_loss_of_all_rows_left_out_is_lowest(model, kind):
+    blocks = make_blocks(N)
+    y, groups = noisy_target(blocks, kind), uneven_groups(N)
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, size=N)
+    plan = plan_of(model, blocks, y, groups, weight)
+    factors = [1.0] if kind == "regression" else 2.0 ** (np.arange(-12, 9) / 4)
+    losses = losses_of_folds(plan, factors)
+    mean = losses.min(axis=1)
+    best, length = 0, 0
+    while length < model.max_epochs and length - best <= model.n_iter_no_change:
+        best = length if mean[length] < mean[best] else best
+        length += 1
+    padded = np.pad(losses[:length], ((2, 2), (0, 0)), mode="edge")
+    smooth = np.array([padded[t : t + 5].mean(axis=0) for t in range(length)])
+    end = int(smooth.min(axis=1).argmin()) + 1
+    model.fit(blocks, y, groups=groups, sample_weight=weight)
+    assert model.n_iter_ == model.best_epoch_ == end
+    told = [row["valid_loss"] for row in model.history_]
+    np.testing.assert_allclose(told, mean[:end], rtol=1e-6)
+    choose_epochs(model._build_net, [plan])
+    assert plan.factor == factors[smooth[end - 1].argmin()]
+
+
+def test_log_odds_are_multiplied_by_what_suits_rows_left_out_and_still_add_up():
+    blocks = make_blocks(N)
+    y = noisy_target(blocks, "multiclass")
+    model = FusionClassifier(**EXACT).fit(blocks, y)
+    plan = plan_of(FusionClassifier(**EXACT), blocks, y)
+    choose_epochs(model._build_net, [plan])
+    assert plan.factor < 0.9
+    rows = plan.train.double()
+    values, bias = predict_network(model.module_, rows.X, rows.present)
+    raw = values.sum(axis=2)[0] + bias
+    expected = plan.factor * (raw - raw.mean(axis=1, keepdims=True))
+    np.testing.assert_allclose(model.decision_function(blocks), expected, atol=1e-9)
+    np.testing.assert_allclose(model.decompose(blocks).sum(), expected, atol=1e-9)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(blocks), model.predict_proba(blocks))
+    pure = MROClassifier(**EXACT).fit(blocks, y)
+    np.testing.assert_allclose(
+        pure.decompose(blocks, purify=True).sum(), pure.decompose(blocks).sum(), atol=1e-9
+    )
+
+
+def test_a_refit_starts_from_a_factor_of_one():
+    blocks = make_blocks(N)
+    y = noisy_target(blocks, "binary")
+    model = FusionClassifier(**EXACT).fit(blocks, y)
+    first = model.predict_proba(blocks)
+    np.testing.assert_array_equal(model.fit(blocks, y).predict_proba(blocks), first)
+
+
+@pytest.mark.parametrize("optimization", ["mro", "smro"])
+def test_all_rows_are_trained_on_and_schedules_are_those_of_a_whole_training(optimization):
+    blocks = make_blocks(N)
+    y = noisy_target(blocks, "regression")
+    model = MRORegressor(**EXACT, optimization=optimization).fit(blocks, y)
+    plan = plan_of(MRORegressor(**EXACT, optimization=optimization), blocks, y)
+    choose_epochs(model._build_net, [plan])
+    ends = plan.options.stop_after
+    assert model.n_iter_ == sum(ends) < 20 * len(ends)
+    assert len(ends) == (2 if optimization == "smro" else 1)
+    assert len(plan.train) == N
+    objective = Objective(plan.loss, plan.penalties)
+    fit_network(plan.net, plan.train, None, objective, plan.options, seed=plan.seed)
+    for name, tensor in plan.net.state_dict().items():
+        torch.testing.assert_close(model.module_.state_dict()[name], tensor, atol=1e-9, rtol=0)
+
+
+def test_persons_are_on_one_side_and_every_row_is_watched_once():
+    blocks, groups = make_blocks(N), make_groups(N)
+    y = make_target(blocks, "binary")
+    plan = plan_of(MROClassifier(**QUICK), blocks, y, groups)
+    watched = []
+    for fold in plan.folds:
+        own = fold.validation.picked[fold.validation.weight > 0].numpy()
+        assert not set(groups[own]) & set(groups[fold.train.picked.numpy()])
+        watched += own.tolist()
+    assert len(plan.folds) == 5
+    assert sorted(watched) == list(range(N))
+
+
+def test_rows_without_weight_are_nowhere():
+    blocks = make_blocks(N)
+    y, weight = make_target(blocks, "binary"), np.repeat([0.0, 1.0], [10, N - 10])
+    plan = plan_of(MROClassifier(**QUICK), blocks, y, weight=weight)
+    for fold in plan.folds:
+        assert fold.train.picked.min() >= 10
+        assert fold.validation.picked.min() >= 10
+
+
+@pytest.mark.parametrize(
+    ("params", "fit_params", "n"),
+    [
+        ({}, {}, 99),
+        ({"early_stopping": False}, {}, N),
+        ({}, {"groups": np.zeros(N)}, N),
+        ({"net_params": {"iterator_train__num_workers": 0}}, {}, N),
+        ({"encoder": lambda: torch.nn.Linear(4, 2)}, {}, N),
+    ],
+    ids=["few rows", "asked for", "one person", "net_params", "own module"],
+)
+def test_who_trains_for_all_epochs(params, fit_params, n):
+    blocks = make_blocks(n)
+    blocks["audio"] = blocks["text"]
+    plan = plan_of(
+        FusionClassifier(**QUICK, fusion="late", **params),
+        blocks,
+        make_target(blocks, "binary"),
+        fit_params.get("groups"),
+    )
+    assert not plan.folds
+    assert plan.validation is None
+    assert plan.n_epochs == 20
+
+
+def test_sequences_have_folds_on_demand():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    blocks["audio"] = np.random.default_rng(0).normal(size=(N, 4, 2))
+    assert not plan_of(MRORegressor(**QUICK), blocks, y).folds
+    model = MRORegressor(**QUICK | {"max_epochs": 3}, early_stopping="cv")
+    assert len(plan_of(model, blocks, y).folds) == 5
+    assert "valid_loss" in model.fit(blocks, y).history_[0]
+
+
+def test_from_500_rows_on_others_watch():
+    blocks = make_blocks(500)
+    plan = plan_of(MROClassifier(**QUICK), blocks, make_target(blocks, "binary"))
+    assert not plan.folds
+    assert len(plan.validation) == 50
+    plan = plan_of(
+        MROClassifier(**QUICK, early_stopping="cv"), blocks, make_target(blocks, "binary")
+    )
+    assert len(plan.folds) == 5
+    assert plan.validation is None
+
+
+def test_folds_may_be_those_of_a_splitter():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    splitter = ShuffleSplit(3, test_size=0.4, random_state=0)
+    model = MRORegressor(**QUICK, early_stopping="cv", validation_fraction=splitter)
+    plan = plan_of(model, blocks, y)
+    for fold, (train, validation) in zip(plan.folds, splitter.split(y), strict=True):
+        assert fold.train.picked.tolist() == sorted(train)
+        assert fold.validation.picked.tolist() == validation.tolist()
+
+
+@pytest.mark.parametrize(
+    ("params", "groups"),
+    [
+        ({"net_params": {"iterator_train__num_workers": 0}}, None),
+        ({"validation_fraction": ShuffleSplit(1, random_state=0)}, None),
+    ],
+    ids=["net_params", "one fold"],
+)
+def test_folds_that_cannot_be_are_refused_where_they_were_asked_for(params, groups):
+    blocks = make_blocks(N)
+    model = MROClassifier(**QUICK, early_stopping="cv", **params)
+    with pytest.raises(ValueError, match="at least two folds side by side"):
+        model.fit(blocks, make_target(blocks, "binary"), groups=groups)
+    assert not hasattr(model, "module_")
+    with pytest.raises(ValueError, match="`groups` has a single value"):
+        MROClassifier(**QUICK, early_stopping="cv").fit(
+            blocks, make_target(blocks, "binary"), groups=np.zeros(N)
+        )
+
+
+def test_folds_that_lack_a_class_or_a_modality_are_left_out():
+    blocks = make_blocks(N)
+    y = np.repeat(["a", "b", "c"], [60, N - 61, 1])
+    plan = plan_of(MROClassifier(**QUICK), blocks, y)
+    assert len(plan.folds) == 4
+    name = next(iter(blocks))
+    blocks[name][1:] = np.nan  # one row alone has it
+    plan = plan_of(MROClassifier(**QUICK), blocks, np.resize(["a", "b"], N))
+    assert len(plan.folds) == 4
+
+
+def test_rows_left_out_for_folds_of_equal_size_may_be_all_that_have_a_modality():
+    blocks = make_blocks(N)
+    name = next(iter(blocks))
+    groups = np.repeat([0, 1, 2, 3, 4], [60, 15, 15, 15, 15])
+    blocks[name][1:] = np.nan  # the fold without the large group trains on half as many rows
+    blocks[name][70] = 0.0
+    for seed in range(5):
+        model = MROClassifier(**QUICK | {"random_state": seed})
+        model.fit(blocks, np.resize(["a", "b"], N), groups=groups)
+
+
+def test_net_params_that_say_nothing_change_nothing():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    ours = MRORegressor(**EXACT).fit(blocks, y)
+    theirs = MRORegressor(**EXACT, net_params={}).fit(blocks, y)
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.predict(blocks), theirs.predict(blocks), atol=1e-9)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_nets_are_those_of_a_training_without_folds_that_takes_as_long(n_members):
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")  # without noise: the longer, the better
+    params = EXACT | {"max_epochs": 4, "learning_rate": 1e-3, "n_members": n_members}
+    ours = MRORegressor(**params).fit(blocks, y)
+    assert ours.n_iter_ == 4
+    alone = MRORegressor(**params, early_stopping=False).fit(blocks, y)
+    np.testing.assert_array_equal(ours.predict(blocks), alone.predict(blocks))
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_all_nets_of_an_ensemble_train_as_long(bootstrap):
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    alone = MRORegressor(**QUICK).fit(blocks, y)
+    several = MRORegressor(**QUICK, n_members=3, bootstrap=bootstrap).fit(blocks, y)
+    epochs = [max(r["epoch"] for r in several.history_ if r["member"] == e) for e in range(3)]
+    assert epochs == [alone.n_iter_] * 3
+    assert all("valid_loss" in row for row in several.history_)
+
+
+def test_a_search_finds_what_single_fits_find():
+    blocks = make_blocks(N)
+    y, groups = make_target(blocks, "regression"), np.arange(N) // 4
+    grid = {"learning_rate": [1e-3, 1e-2], "weight_decay": [0.1, 1.0], "batch_size": [16, 32]}
+    base, cv = MRORegressor(**EXACT), GroupKFold(3)
+    ours = MultimodalSearchCV(base, grid, cv=cv, refit=False).fit(blocks, y, groups=groups)
+    theirs = GridSearchCV(
+        base, grid, cv=[*cv.split(y, y, groups)], refit=False, error_score="raise"
+    )
+    scores = []
+    data = MultimodalData(blocks)
+    for params in ours.cv_results_["params"]:
+        model = MRORegressor(**EXACT | params)
+        own = []
+        for train, test in theirs.cv:
+            model.fit(data[train], y[train], groups=groups[train])
+            own.append(model.score(data[test], y[test]))
+        scores.append(np.mean(own))
+    np.testing.assert_allclose(ours.cv_results_["mean_test_score"], scores, atol=1e-9)
+
+
+def test_a_fold_that_diverges_ends_its_candidate_alone():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    kwargs = {"max_grad_norm": None, "learning_rate_schedule": "constant"}
+    with pytest.raises(DivergedError, match=r"Try a smaller learning_rate \(now 1e\+30\)"):
+        MRORegressor(**QUICK, learning_rate=1e30, **kwargs).fit(blocks, y)
+    search = MultimodalSearchCV(
+        MRORegressor(**QUICK, **kwargs), {"learning_rate": [1e-3, 1e30]}, cv=2, refit=False
+    )
+    with (
+        pytest.warns(FitFailedWarning, match="fits failed"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        search.fit(blocks, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
+
+
+def test_teams_of_several_fits_do_not_know_of_each_other():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    models = [MRORegressor(**EXACT | {"learning_rate": rate}) for rate in (1e-3, 3e-3, 1e-2, 3e-2)]
+    together = [plan_of(model, blocks, y) for model in models]
+    choose_epochs(models[0]._build_net, together)
+    for model, plan in zip(models, together, strict=True):
+        alone = plan_of(model, blocks, y)
+        choose_epochs(model._build_net, [alone])
+        assert plan.options.stop_after == alone.options.stop_after
+        np.testing.assert_allclose(plan.fold_losses, alone.fold_losses, rtol=1e-9)
+
+
+def test_stacks_hold_whole_teams(monkeypatch):
+    sizes, train = [], _epochs.fit_members
+
+    def spy(members, stack):
+        sizes.append(len(members))
+        return train(members, stack)
+
+    monkeypatch.setattr(_epochs, "fit_members", spy)
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    models = [MRORegressor(**QUICK, learning_rate=rate) for rate in (1e-3, 3e-3, 1e-2, 3e-2)]
+    plans = [plan_of(model, blocks, y) for model in models]
+    choose_epochs(models[0]._build_net, plans)
+    assert sizes == [15, 5]
+
+
+def test_the_splits_of_a_cross_validation_are_checked():
+    y, rng = np.arange(10.0), np.random.RandomState(0)
+    bad = [(np.arange(6), np.arange(5, 10))]
+    with pytest.raises(ValueError, match="1 rows on both sides"):
+        cross_validation_splits(
+            bad, X=None, y=y, groups=None, classification=False, random_state=rng
+        )
