@@ -271,9 +271,11 @@ def stack_cells(name: str, cells: NDArray[Any]) -> NDArray[Any]:
     # Only the first of two axes, time, may differ.
     odd = next((a for a in seen if a.ndim != ndim or _fixed(a) != _fixed(seen[0])), None)
     if odd is not None:
+        signals = " A signal of one number per step is (T, 1): signal.reshape(-1, 1)."
         raise ValueError(
             f"Modality {name!r} mixes samples of shapes {seen[0].shape} and {odd.shape}; only the "
             "number of time steps, the first of two axes, may differ."
+            + (signals if ndim == odd.ndim == 1 else "")
         )
     shape = seen[0].shape
     if ndim == 2:

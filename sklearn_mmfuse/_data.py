@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import (
+    Collection,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+    ValuesView,
+)
 from types import ModuleType
 from typing import Any, NoReturn, Self
 
@@ -18,6 +27,7 @@ __all__ = [
     "MultimodalData",
     "as_block",
     "check_modality_name",
+    "check_rows_beside",
     "feature_names",
     "row_labels",
     "trailing_shape",
@@ -351,7 +361,13 @@ def _check_lengths(blocks: Mapping[str, Block]) -> None:
         )
 
 
-def _check_row_labels(values: Mapping[str, Any]) -> None:
+def check_rows_beside(X: Any, **beside: Any) -> None:
+    """Raise when what comes beside `X`, such as y, has its rows in another order."""
+    modalities = isinstance(X, Mapping) and not isinstance(X, MultimodalData)
+    _check_row_labels({**(X if modalities else {"X": X}), **beside}, beside)
+
+
+def _check_row_labels(values: Mapping[str, Any], beside: Collection[str] = ()) -> None:
     """Raise when pandas objects have the same rows in another order: they would be mixed up."""
     indexes = {
         name: index for name, value in values.items() if (index := row_labels(value)) is not None
@@ -367,10 +383,11 @@ def _check_row_labels(values: Mapping[str, Any]) -> None:
         if shared:  # labels of their own, such as file names, tell nothing
             in_part = f"for only {shared} of {len(index)} rows"
             how = "in another order" if shared == len(index) else in_part
+            what = name if name in beside else f"Modality {name!r}"
             raise ValueError(
-                f"Modality {name!r} has the row labels of {first!r} {how}, and rows are told by "
-                f"their position; align them first, {name}.loc[{first}.index], or drop the labels "
-                "if the rows belong together, reset_index(drop=True)."
+                f"{what} has the row labels of {first!r} {how}, and rows are told by their "
+                f"position; align them first, {name}.loc[{first}.index], or drop the labels if the "
+                "rows belong together, reset_index(drop=True)."
             )
 
 

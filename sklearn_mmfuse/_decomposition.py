@@ -157,7 +157,10 @@ class Decomposition:
         return np.asarray(LINKS[self.link].inverse(self.sum()), dtype=np.float64)
 
     def by_order(self) -> dict[int, FloatArray]:
-        """Return, for each order, the sum of its terms, `(n_samples, n_outputs)`; no bias."""
+        """Return, for each order, the sum of its terms, `(n_samples, n_outputs)`; no bias.
+
+        Absent contributions count as zero.
+        """
         orders = np.array([term.order for term in self.terms])
         return {
             int(order): self.values[:, orders == order].sum(axis=1) for order in np.unique(orders)
@@ -337,8 +340,23 @@ class Decomposition:
             link, outputs = "identity", self.outputs
         terms = [Term([name]) for name in names]
         return Decomposition(
-            values, bias, terms, link, outputs, confidence=self.confidence, method=self.method
+            values,
+            bias,
+            terms,
+            link,
+            outputs,
+            confidence=self.confidence,
+            method=self.method,
+            absent=self._absent_modalities(names),
         )
+
+    def _absent_modalities(self, names: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Return which modalities `(n, M)` no term is there to speak of, where some are absent."""
+        if self.absent is None:
+            return None
+        reads = np.array([[name in term.modalities for term in self.terms] for name in names])
+        there: NDArray[np.bool_] = np.einsum("mt,nt->nm", reads, ~self.absent)
+        return ~there
 
     def _shapley(self, names: list[str]) -> tuple[FloatArray, FloatArray]:
         """Return the Shapley values of the reported prediction, and that of no modality."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
@@ -21,6 +22,7 @@ __all__ = [
     "real_from",
     "validates_own_params",
     "validates_params",
+    "widths_of",
 ]
 
 POSITIVE_INT = Interval(Integral, 1, None, closed="left")
@@ -58,3 +60,24 @@ def validates_params(fit: Callable[..., Any]) -> Callable[..., Any]:
 def validates_own_params(fit: Callable[..., Any]) -> Callable[..., Any]:
     """Do so, and leave the estimators inside to check theirs."""
     return _fit_context(prefer_skip_nested_validation=False)(fit)
+
+
+def widths_of(sizes: Any, name: str = "hidden_layer_sizes") -> tuple[int, ...]:
+    """Return the widths of hidden layers; a number is that of a single one.
+
+    Raises
+    ------
+    ValueError
+        When one is not a positive integer.
+
+    Examples
+    --------
+    >>> from sklearn_mmfuse._params import widths_of
+    >>> widths_of(64), widths_of([128, 64]), widths_of(())
+    ((64,), (128, 64), ())
+    """
+    widths = tuple(sizes) if np.iterable(sizes) else (sizes,)
+    whole = all(isinstance(w, Integral) and not isinstance(w, bool) for w in widths)
+    if not whole or min(widths, default=1) < 1:
+        raise ValueError(f"{name} must hold positive integers, e.g. (64,); got {sizes!r}.")
+    return tuple(int(width) for width in widths)

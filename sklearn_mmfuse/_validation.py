@@ -213,6 +213,12 @@ def _refuse_misspelt(estimator: Any, given: Mapping[str, Any]) -> None:
 
 def _check_names(estimator: Any, named: dict[str, Any]) -> dict[str, Any]:
     names = list(estimator.modality_names_in_)
+    if list(named) == [NAMELESS] and NAMELESS not in names:
+        raise ValueError(
+            f"The columns of X name no modalities ('<modality>__<feature>'), but "
+            f"{type(estimator).__name__} was fitted on {names}; where a transformer made these, "
+            "use what it returns: pipeline[:-1].transform(X)."
+        )
     if lacking := [name for name in names if named.get(name) is None]:
         raise ValueError(
             f"X lacks the modalities {lacking} that {type(estimator).__name__} was fitted on; it "
@@ -387,7 +393,8 @@ def _check_missing(name: str, block: FloatArray, missing: Missing) -> FloatArray
     if infinite := _count_rows(np.isinf(block)):
         raise ValueError(
             f"Input X contains infinity or a value too large for {block.dtype!r}: modality "
-            f"{name!r} in {infinite} of {len(block)} rows."
+            f"{name!r} in {infinite} of {len(block)} rows. Look where it comes from (a division by "
+            "0, a logarithm of 0), and cap it, or make it NaN and impute that."
         )
     if missing == "allow":
         return block

@@ -306,6 +306,20 @@ def test_exact_rows_beside_sampled_ones_have_errors_of_zero():
     assert both != both[:]
 
 
+def test_a_modality_is_absent_where_no_term_speaks_of_it():
+    values, terms = make_parts().values, TERMS
+    reads = np.array([["audio" in term.modalities for term in terms]])
+    absent = np.zeros(values.shape[:2], dtype=bool)
+    absent[:2] = reads
+    parts = Decomposition(
+        values * ~absent[:, :, np.newaxis], [1.0], terms, "identity", ["y"], absent=absent
+    )
+    frame = parts.by_modality().to_frame()
+    assert frame["audio"].isna().tolist() == [True, True] + [False] * (len(values) - 2)
+    assert frame["text"].notna().all()
+    np.testing.assert_allclose(frame.sum(axis=1), parts.sum()[:, 0])
+
+
 def test_centering_leaves_absent_contributions_at_zero():
     absent = np.zeros((6, 3), dtype=bool)
     absent[:2, [0, 2]] = True

@@ -14,6 +14,7 @@ from sklearn_mmfuse._training._fit import (
 from sklearn_mmfuse._training._fusion_layer import BlockFeatures, FusionLayer, fit_fusion_layer
 from sklearn_mmfuse._training._members import (
     Member,
+    Team,
     factors_of,
     fit_members,
     load_members,
@@ -21,7 +22,7 @@ from sklearn_mmfuse._training._members import (
 )
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._schedule import SCHEDULES
-from sklearn_mmfuse._training._split import cross_validation_splits, validation_split
+from sklearn_mmfuse._training._split import cross_validation_splits, n_classes, validation_split
 from sklearn_mmfuse._training._threads import at_most
 from sklearn_mmfuse._training._total_correlation import CriticResult, run_critic
 
@@ -34,6 +35,7 @@ __all__ = [
     "FusionLayer",
     "Member",
     "Rows",
+    "Team",
     "TrainingOptions",
     "TrainingResult",
     "as_predictor",
@@ -46,6 +48,7 @@ __all__ = [
     "fit_network",
     "load_members",
     "member_state",
+    "n_classes",
     "predict_network",
     "resolve_device",
     "run_critic",

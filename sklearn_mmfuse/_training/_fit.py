@@ -197,7 +197,8 @@ def _fit_network(
             net.begin_part(position)
             n_before = len(result.history)
             player = _make_player(part, train, options, seed)
-            left = options.n_epochs(position)
+            # Without an end of ours, `max_epochs` may be that of the user's `net_params`.
+            n_epochs = None if options.stop_after is None else options.n_epochs(position)
             _fit_part(
                 part,
                 train,
@@ -208,7 +209,7 @@ def _fit_network(
                 on_epoch,
                 result,
                 player,
-                left,
+                n_epochs,
             )
             part.eval()
             if result.interrupted or result.stopped:
@@ -288,7 +289,7 @@ def _fit_part(
     on_epoch: tuple[Callable[[], None], Callable[[], bool]] | None,
     result: TrainingResult,
     player: CriticPlayer | None,
-    n_epochs: int,
+    n_epochs: int | None,
 ) -> None:
     """Train one net and add what happened to `result`."""
     best = BestEpoch(options.n_iter_no_change) if validation is not None else None

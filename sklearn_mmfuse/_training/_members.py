@@ -43,12 +43,34 @@ from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import BaseLoss, Objective
 from sklearn_mmfuse.nets import DependencyNet, FusionNet, FusionOutput, rows_at_once
 
-__all__ = ["Member", "factors_of", "fit_members", "load_members", "member_state"]
+__all__ = ["Member", "Team", "factors_of", "fit_members", "load_members", "member_state"]
 
 Outcome = TrainingResult | DivergedError
 
 FACTORS = (*(2.0 ** (k / 4) for k in range(-12, 9) if k), 1.0)
 ROOM = 8  # members that fit into memory together in a pass over as many rows as one alone has
+
+
+@dataclass(frozen=True)
+class Team:
+    """Members that stop together, by what all rows that they watch say.
+
+    They are kept as they were when the mean of their validation losses was lowest, raw predictions
+    `c + f (raw - c)` with the factor `f` that suits them, and `doubt` (see `BaseLoss.doubted`).
+
+    Parameters
+    ----------
+    number : int
+        Which team.
+    constant : Tensor of shape (C,)
+        What is predicted by who knows nothing, `c`, of this member.
+    doubt : float
+        A share of rows, the same for all members of a team.
+    """
+
+    number: int
+    constant: Tensor
+    doubt: float
 
 
 def factors_of(loss: BaseLoss) -> tuple[float, ...]:
@@ -76,9 +98,8 @@ class Member:
         Of the same batch sizes and device as all others'.
     seed : int
         Of the parameters and of all that is drawn in training.
-    team : int, optional
-        Members of one team stop together, and are kept as they were when the mean of their
-        validation losses was lowest, all predictions multiplied by the factor that suits them.
+    team : Team, optional
+        With whom to stop.
     """
 
     net: FusionNet
@@ -87,7 +108,7 @@ class Member:
     objective: Objective
     options: TrainingOptions
     seed: int
-    team: int | None = None
+    team: Team | None = None
 
     @property
     def stream(self) -> Hashable:
@@ -241,10 +262,12 @@ class _PartTraining:
         self.part, self.outcomes = part, outcomes
         self.options = [member.options for member in members]
         self.ends = [options.n_epochs(position) for options in self.options]
-        teams = np.array([member.team for member in members if member.team is not None], dtype=int)
-        self.teams = np.unique(teams, return_inverse=True)[1] if len(teams) else None
+        teams = [member.team for member in members if member.team is not None]
+        assert len(teams) in (0, len(members))
+        self.teams = _numbered(teams) if teams else None
+        self.constants, self.doubts = _known_by(teams, like=part.bias)
         self.objective, self.penalty_weights = _objective_of(members, like=part.bias)
-        self.factors = factors_of(self.objective.loss) if len(teams) else (1.0,)
+        self.factors = factors_of(self.objective.loss) if teams else (1.0,)
         self.max_epochs = torch.tensor([options.max_epochs for options in self.options])
         self.member_options = {name: getattr(part, name) for name in part.member_options}
         self.batches = self._training_batches(data[0], data[2])
@@ -405,8 +428,11 @@ class _PartTraining:
 
     @torch.no_grad()
     def _validate(self) -> NDArray[np.float64]:
-        """Return the losses of predictions times each factor, `(F, E)`; the last factor is 1."""
+        """Return the losses of predictions with each factor, `(F, E)`; the last factor is 1."""
         assert self.watched is not None
+        live = self.live.to(self.part.bias.device)
+        constant = 0.0 if self.constants is None else self.constants[live]
+        doubt = None if self.doubts is None else self.doubts[live]
         self.part.eval()
         if self.part.has_population:
             self.part.set_population(self.batches.rows)
@@ -415,8 +441,9 @@ class _PartTraining:
             raw = self._infer(inputs).raw
             if inputs["offset"] is not None:
                 raw = raw + inputs["offset"]
+            told, weight = raw - constant, inputs["weight"]
             each = [
-                self.objective.data_loss(raw * factor, target, inputs["weight"])
+                self.objective.data_loss(constant + told * factor, target, weight, doubt=doubt)
                 for factor in self.factors
             ]
             losses.append(torch.cat(each))
@@ -575,6 +602,21 @@ def _replace(net: nn.Module, key: str, old: Tensor, new: Tensor) -> None:
     else:
         owner, _, leaf = key.rpartition(".")
         setattr(net.get_submodule(owner), leaf, new)
+
+
+def _numbered(teams: Sequence[Team]) -> NDArray[np.intp]:
+    """Return the team of every member, from 0 on."""
+    numbers: NDArray[np.intp] = np.unique([own.number for own in teams], return_inverse=True)[1]
+    return numbers
+
+
+def _known_by(teams: Sequence[Team], like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Return constants `(E, 1, C)` and doubts `(E, 1)` of members, where they have teams."""
+    if not teams:
+        return None, None
+    constants = torch.stack([own.constant for own in teams]).unsqueeze(1)
+    doubts = torch.tensor([[own.doubt] for own in teams], dtype=torch.float64)
+    return constants.to(like), doubts.to(like)
 
 
 def _objective_of(members: Sequence[Member], like: Tensor) -> tuple[Objective, list[Tensor]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-__all__ = ["cross_validation_splits", "validation_split"]
+__all__ = ["cross_validation_splits", "n_classes", "validation_split"]
 
 N_FOLDS = 5
 
@@ -76,8 +76,8 @@ def cross_validation_splits(
 ) -> list[Split]:
     """Return training and validation rows of every fold.
 
-    Those whose training rows lack a class are left out. The parameters are those of
-    :func:`validation_split`; of a `fraction` that is a number there are five folds.
+    The parameters are those of :func:`validation_split`; of a `fraction` that is a number there are
+    five folds.
 
     Raises
     ------
@@ -89,20 +89,27 @@ def cross_validation_splits(
         if isinstance(fraction, Real)
         else _splits_of(fraction, X, y, groups)
     )
-    kept = []
+    checked = []
     for sides in splits:
         train, validation = (_positions(side, len(y)) for side in sides)
-        if _holds_every_class(train, y, classification):
-            _check_sides(train, validation, groups)
-            kept.append((train, validation))
-    return kept
+        _check_sides(train, validation, groups)
+        checked.append((train, validation))
+    return checked
 
 
 def _splits_of(
     chosen: Any, X: Any, y: NDArray[np.generic], groups: NDArray[np.generic] | None
 ) -> Iterator[Split]:
     """Return the splits of a user's splitter, or of a list."""
-    if not hasattr(chosen, "split"):
+    pairs = isinstance(chosen, list | tuple)
+    if isinstance(chosen, str) or (
+        pairs and any(not isinstance(s, list | tuple) or len(s) != 2 for s in chosen)
+    ):
+        raise ValueError(
+            "validation_fraction must be a number, a splitter, or a list of (train, validation) "
+            "pairs of positions; a single pair is a list as well: [(train, validation)]."
+        )
+    if pairs:
         return iter(chosen)
     # A splitter that does not read groups warns when it is handed some.
     reads_groups = get_routing_for_object(chosen).consumes("split", ["groups"])
@@ -139,7 +146,7 @@ def _smallest_class(y: NDArray[np.generic]) -> int:
     return int(np.unique(y, return_counts=True)[1].min())
 
 
-def _count_classes(y: NDArray[np.generic]) -> int:
+def n_classes(y: NDArray[np.generic]) -> int:
     """Return how many classes there are, over all columns."""
     return sum(len(np.unique(column)) for column in np.atleast_2d(y.T))
 
@@ -158,7 +165,7 @@ def _first_complete(splits: Iterable[Split], y: NDArray[np.generic], classificat
 
 
 def _holds_every_class(rows: Indices, y: NDArray[np.generic], classification: bool) -> bool:
-    return not classification or _count_classes(y[rows]) == _count_classes(y)
+    return not classification or n_classes(y[rows]) == n_classes(y)
 
 
 def _positions(side: Any, n_rows: int) -> Indices:

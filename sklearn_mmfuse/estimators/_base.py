@@ -1,4 +1,4 @@
-"""The plumbing of every estimator: checked data in, a trained net, a decomposition out.
+"""The plumbing of every estimator: checked data in, a trained net out.
 
 Think twice before adding to this class: what one method needs belongs into that method's file.
 """
@@ -7,22 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_mmfuse._columns import NAMELESS
-from sklearn_mmfuse._data import row_labels
-from sklearn_mmfuse._decomposition import Decomposition
-from sklearn_mmfuse._effects import Averaging, PureEffects
+from sklearn_mmfuse._columns import NAMELESS, shortened
+from sklearn_mmfuse._data import check_rows_beside, row_labels
 from sklearn_mmfuse._groups import check_groups
 from sklearn_mmfuse._params import (
     FRACTION,
@@ -33,6 +29,7 @@ from sklearn_mmfuse._params import (
     choice,
     has_methods,
     validates_params,
+    widths_of,
 )
 from sklearn_mmfuse._random import generator
 from sklearn_mmfuse._terms import Term
@@ -44,7 +41,6 @@ from sklearn_mmfuse._training import (
     as_predictor,
     batch_bounds,
     load_members,
-    predict_network,
     resolve_device,
 )
 from sklearn_mmfuse._validation import check_modalities
@@ -52,46 +48,44 @@ from sklearn_mmfuse._warnings import warn_user
 from sklearn_mmfuse.estimators._encoders import adapt_to_width, resolve_encoders
 from sklearn_mmfuse.estimators._ensemble import (
     ensemble,
-    mean_decomposition,
-    mean_effects,
-    member_nets,
     pooled,
     train_ensemble,
 )
 from sklearn_mmfuse.estimators._epochs import choose_epochs, make_folds
+from sklearn_mmfuse.estimators._explained import Blocks, ExplainedPredictions
 from sklearn_mmfuse.estimators._fitting import (
     FitData,
     FitPlan,
     Shared,
-    as_tensors,
     explain_divergence,
-    present_rows,
     train_in_context,
 )
-from sklearn_mmfuse.estimators._missing import contribution_moments, keep_available, recover
-from sklearn_mmfuse.estimators._purify import purified, term_effects
+from sklearn_mmfuse.estimators._held_out import predict_held_out, why_chance
+from sklearn_mmfuse.estimators._missing import contribution_moments
 from sklearn_mmfuse.losses import BaseLoss, Penalty
 from sklearn_mmfuse.nets import EncoderSpec, FusionNet
 
-__all__ = ["BaseFusionEstimator", "Blocks", "contributions_of"]
+__all__ = ["BaseFusionEstimator"]
 
 FloatArray = NDArray[np.float64]
-Blocks = dict[str, NDArray[np.floating[Any]]]
+Statistics = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
 
 AUTO_BATCH_SIZE = 128
 # Over the batches of an epoch: it decays weights as much however many they are. AdamW also
 # keeps weights below 1 / decay: fewer units than AUTO_WIDTH must be able to reach as far.
 AUTO_DECAY, AUTO_WIDTH = 8.0, 64
+# Digits of a number that a standard deviation should have at least.
+COARSE = 100.0
 
 
-class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
+class BaseFusionEstimator(ExplainedPredictions, CallbackSupportMixin, BaseEstimator):
     """Base class of all estimators; a leaf adds its signature, its terms and its net."""
 
     modality_shapes_: dict[str, tuple[int | None, ...]]
     module_: FusionNet
     terms_: tuple[Term, ...]
 
-    _forgotten: ClassVar[tuple[str, ...]] = ("module_",)  # when fitted anew
+    _forgotten: ClassVar[tuple[str, ...]] = ("module_", "_scores")  # when fitted anew
     _told: ClassVar[tuple[str, ...]] = ()  # by `_after_training`, of every net
     # Parameters that never change what the net is made of: such fits may be members of one.
     _member_params: ClassVar[frozenset[str]] = frozenset(
@@ -122,9 +116,9 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "modalities": [None, list, dict],
+        "modalities": [None, list, tuple, dict],
         "encoder": [str, dict, callable],
-        "hidden_layer_sizes": ["array-like"],
+        "hidden_layer_sizes": ["array-like", POSITIVE_INT],
         "activation": [choice("relu", "gelu", "silu", "tanh")],
         "dropout": [PROBABILITY],
         "input_scaling": [choice("standard", "clip"), None],
@@ -154,7 +148,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         *,
         modalities: list[str] | dict[str, Any] | None,
         encoder: Any,
-        hidden_layer_sizes: tuple[int, ...],
+        hidden_layer_sizes: int | tuple[int, ...],
         activation: str,
         dropout: float,
         input_scaling: str | None,
@@ -204,7 +198,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    # What a leaf or a target mixin provides ------------------------------------------------------
+    # What a leaf or a target mixin provides, beside `_build_net` and `_output_names` --------------
 
     def _make_terms(self) -> tuple[Term, ...]:
         """Return the terms, enumerated in the order of `modality_names_in_`."""
@@ -217,11 +211,6 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
 
         `n_rows` are trained on.
         """
-        raise NotImplementedError
-
-    @staticmethod
-    def _build_net(config: Mapping[str, Any]) -> FusionNet:
-        """Return an untrained net."""
         raise NotImplementedError
 
     def _encoder_specs(self, n_steps: Mapping[str, int]) -> dict[str, EncoderSpec]:
@@ -242,10 +231,6 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _make_loss(self) -> BaseLoss:
         """Return the per-sample loss."""
-        raise NotImplementedError
-
-    def _output_names(self) -> list[Any]:
-        """Return a name per raw output."""
         raise NotImplementedError
 
     def _penalties(self) -> list[Penalty]:
@@ -300,7 +285,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             (X, y),
             lambda hooks: train_ensemble(self._build_net, members, hooks),
             n_epochs=plan.n_epochs * len(members),
-            fitted=lambda: self._as_if_fitted(as_predictor(plan.net, plan.train)),
+            fitted=lambda: self._as_if_fitted(plan),
         )
         self._complete_members(members, result)
         return self
@@ -320,6 +305,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         blocks = self._check_modalities(X, shared)
+        check_rows_beside(X, y=y, sample_weight=sample_weight, groups=groups)
         self.terms_ = self._make_terms()
         self._say_what_one_modality_means()
         self._say_what_constants_mean(blocks)
@@ -328,7 +314,7 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         specs = adapt_to_width(
             self._encoder_specs(n_steps),
             # Without hidden layers, perceptrons are linear, and stay so.
-            embedding=self.numerical_embedding if len(self.hidden_layer_sizes) else None,
+            embedding=self.numerical_embedding if self._widths else None,
             scaled=self.input_scaling is not None,
         )
         encoders = {name: specs[name] for name in data.names}  # in whatever order they came
@@ -345,16 +331,21 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             train, validation = data.split(**split, random_state=rng)
         data.check_present(train)
         target, weight = data.target[train], data.weight[train]
-        scaling = self._target_mean, self._target_scale = self._target_scaling(target, weight)
+        self._target_mean, self._target_scale = self._target_scaling(target, weight)
+        scaling = self._target_mean, self._target_scale or 1.0
         loss = self._make_loss()
         self._link = loss.link
         n_rows = int(np.count_nonzero(weight))
         config = self._net_config(in_features, len(self._output_names()), n_rows)
         self._config = {**config, "encoders": encoders}
         net = self._new_net()
-        net.set_input_statistics(data.input_statistics(train))
-        constant = torch.as_tensor(loss.intercept(target, weight, net.n_outputs))
-        net.training_parts()[0].bias.copy_(constant)
+        statistics = data.input_statistics(train)
+        self._say_what_rounding_takes(statistics)
+        if self.input_scaling is not None:
+            self._say_what_lies_far_out(data.far_values(train))
+        net.set_input_statistics(statistics)
+        constant = loss.intercept(target, weight, net.n_outputs)
+        net.training_parts()[0].bias.copy_(torch.as_tensor(constant))
         plan = FitPlan(
             data,
             net,
@@ -368,11 +359,13 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             int(rng.randint(2**31 - 1)),
             rng,
             row_labels(X),
+            constant,
+            needs_folds=self.early_stopping == "cv",
         )
         if way == "cv":
             # Drawn apart, for nets to be those of a training without folds that takes as long.
             splits = data.folds(**split, random_state=np.random.RandomState(plan.seed))
-            plan.folds = make_folds(plan, splits, scaling, asked_for=self.early_stopping == "cv")
+            plan.folds = make_folds(plan, splits, scaling)
         return plan
 
     def _check_modalities(self, X: Any, shared: Shared) -> Blocks:
@@ -463,19 +456,40 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
                 "out.",
             )
 
+    def _say_what_rounding_takes(self, statistics: Statistics) -> None:
+        digit, found = float(np.finfo(self.dtype).eps), []
+        for name, (mean, std) in statistics.items():
+            coarse = (std > 0) & (std < COARSE * digit * mean.abs())
+            if columns := torch.nonzero(coarse).flatten().tolist():
+                found.append(f"{name!r} in {shortened(columns)}")
+        if found:
+            better = ", or set dtype='float64'" if self.dtype == "float32" else ""
+            warn_user(
+                f"Some columns vary in their last digits alone, which {self.dtype} hardly keeps: "
+                f"{', '.join(found)}. Subtract a constant first, for instance with a "
+                f"StandardScaler{better}.",
+            )
+
+    def _say_what_lies_far_out(self, far: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        for name, found in far.items():
+            columns = ", ".join(f"{value:g} in column {column}" for column, value in found[:3])
+            more = f" ({len(found)} in all)" if len(found) > 3 else ""
+            warn_user(
+                f"Modality {name!r} has values so far from all others that standardizing leaves "
+                f"next to nothing of these: {columns}{more}. If they are codes of what is missing, "
+                "make them NaN and impute it; else transform the column, for instance with a "
+                "logarithm.",
+            )
+
     def _new_net(self) -> FusionNet:
         return self._build_net(self._config).to(getattr(torch, self._dtype)).eval()
 
-    @property
-    def _dtype(self) -> str:
-        return str(self._config["dtype"])
-
     def _check_hidden_layer_sizes(self) -> None:
-        widths = list(self.hidden_layer_sizes)
-        if not all(isinstance(w, Integral) and w > 0 for w in widths):
-            raise ValueError(
-                f"hidden_layer_sizes must hold positive integers, e.g. (64,); got {tuple(widths)}."
-            )
+        widths_of(self.hidden_layer_sizes)
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        return widths_of(self.hidden_layer_sizes)
 
     def _training_options(self, n_rows: int, device: torch.device) -> TrainingOptions:
         size = AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
@@ -504,22 +518,41 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _auto_weight_decay(self, n_batches: int) -> float:
         """Return the weight decay for epochs of so many batches."""
-        width = self.hidden_layer_sizes[-1] if len(self.hidden_layer_sizes) else 1
+        width = self._widths[-1] if self._widths else 1
         return AUTO_DECAY / n_batches * min(1.0, width / AUTO_WIDTH)
 
     def _interaction_decay(self, n_rows: int) -> float:
         """Return how many times as much weights of interactions decay as others do."""
         return 1.0
 
-    def _as_if_fitted(self, net: FusionNet) -> dict[str, Any]:
-        shape = (len(self.terms_), net.n_outputs)
-        return {"module_": net, "_term_means": np.zeros((1, *shape)), "_moments": None}
+    def _doubts(self, plan: FitPlan) -> str | None:
+        """Return why explanations of a trained net mean nothing, if they do."""
+        # Scores that are all zero do not look like any.
+        told = predict_held_out(plan) if self._scores.any() else None
+        return None if told is None else why_chance(told, plan.loss, plan.train, plan.factor)
+
+    def _as_if_fitted(self, plan: FitPlan) -> dict[str, Any]:
+        """Return the attributes of a fit that ended now."""
+        mean, scale = self._prediction_scaling(plan)
+        return {
+            "module_": as_predictor(plan.net, plan.train),
+            "_target_mean": mean,
+            "_target_scale": scale,
+            "_term_means": np.zeros((1, len(self.terms_), plan.net.n_outputs)),
+            "_moments": None,
+        }
+
+    def _prediction_scaling(self, plan: FitPlan) -> tuple[float | FloatArray, float]:
+        """Return the mean and the scale of raw predictions: of the target, or of log-odds."""
+        if plan.factor == 1.0:
+            return self._target_mean, self._target_scale
+        return (1.0 - plan.factor) * plan.constant.astype(np.float64), plan.factor
 
     def _finish(self, plan: FitPlan, result: TrainingResult, *, describe: bool) -> None:
         """Set the fitted attributes; from here on the estimator is fitted."""
         net, data = plan.net, plan.data
-        self._target_scale *= plan.factor
-        self.history_ = plan.with_fold_losses(result.history)
+        self._target_mean, self._target_scale = self._prediction_scaling(plan)
+        self.history_ = plan.with_fold_history(result.history)
         self.n_iter_ = max(row["epoch"] for row in result.history)
         self.best_epoch_ = result.best_epoch
         values, bias, absent = self._net_terms(net, data.blocks)
@@ -532,227 +565,8 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
         self._moments = contribution_moments(parts.values, data.weight, parts.absent)
         if describe:
             self._describe(net, parts, data, plan.index)
+            self._chance = self._doubts(plan)
         self.module_ = net
-
-    def _describe(
-        self, net: FusionNet, parts: Decomposition, data: FitData, index: pd.Index | None
-    ) -> None:
-        """Set what is told about the training rows, of which `parts` are the contributions."""
-        self.relevance_scores_ = self._relevance_scores(parts, data.weight)
-        alone = [t for t in parts.terms if t.order == 1 and t.kind != "redundant"]
-        self.unique_contributions_ = contributions_of(parts, alone, index)
-
-    def _relevance_scores(self, parts: Decomposition, weight: FloatArray) -> pd.Series:
-        """Return the mean absolute centered contribution of each term, adding up to 1."""
-        size = np.average(np.abs(parts.values).mean(axis=2), axis=0, weights=weight)
-        # Where nothing varies, rounding does; its parts of the whole would mean nothing.
-        rounding = 1e-12 * np.abs(self._term_means).mean(axis=(0, 2)).sum()
-        total = size.sum()
-        return pd.Series(
-            size / total if total > rounding else np.zeros_like(size),
-            index=pd.Index([str(term) for term in parts.terms], name="term"),
-            name="relevance",
-        )
-
-    # Predicting ----------------------------------------------------------------------------------
-
-    def decompose(
-        self,
-        X: Any,
-        *,
-        purify: bool = False,
-        background: Any = None,
-        max_evaluations: int = 20_000_000,
-        n_draws: int = 500,
-        random_state: int | np.random.RandomState | None = 0,
-        available: Sequence[str] | None = None,
-    ) -> Decomposition:
-        """Split predictions into one contribution per term.
-
-        The contributions and the bias add up to the raw prediction exactly. Contributions are
-        centered over the rows of `fit`, weighted as they were there (a term's mean is part of the
-        bias), and, with several classes, over the classes: a softmax does not see what all logits
-        share.
-
-        Parameters
-        ----------
-        X : MultimodalData, mapping, data frame or array
-            Samples in any form that names the modalities seen in `fit`.
-        purify : bool, default=False
-            Move what a term owes to fewer modalities to the terms of those: each term is then its
-            pure effect, with mean zero over each of its modalities, and the sum does not change.
-            Needs rows, and a background, that lack no modality.
-        background : like X, optional
-            The rows over which modalities are averaged, each on its own, to tell what is pure. By
-            default `X` itself, so that a row's terms depend on the rows beside it; pass the
-            training rows to keep them from it.
-        max_evaluations : int, default=20_000_000
-            Averages over all combinations of background rows are exact up to this cost; the terms
-            that exceed it are estimated from draws, with `standard_errors`. Products of embeddings
-            (`fusion="tensor"`) are always exact. With sequences that attend to each other ("mult")
-            every combination is a pass through the net, some milliseconds: explain few rows, on a
-            small background or with fewer `n_draws`.
-        n_draws : int, default=500
-            Combinations to draw for such a term.
-        random_state : int, RandomState or None, default=0
-            Seeds these draws.
-        available : list of str, optional
-            Take all other modalities for absent, whether or not `X` has them.
-
-        Returns
-        -------
-        parts : Decomposition
-            Contributions of shape (n_samples, n_terms, n_outputs): in the units of `y` in
-            regression, in log-odds of `classes_[1]` in binary and in logits in multiclass
-            classification, in log-odds of every label where there are several.
-        """
-        check_is_fitted(self)
-        blocks = self._check_again(X, available)
-        parts = self._decompose_blocks(self.module_, blocks)
-        if purify and parts.absent is not None:
-            raise ValueError(
-                "Pure effects need every modality of every row: an absent one has no effects. "
-                "Leave such rows out; they can still be predicted."
-            )
-        if not purify:
-            if background is not None:
-                raise ValueError("background= says what to purify over; set purify=True.")
-            return parts
-        how = Averaging(max_evaluations, n_draws, random_state)
-        behind = self._check_background(background)
-        return mean_decomposition(
-            [
-                purified(
-                    self._decompose_blocks(net, blocks),
-                    self._centered(term_effects(net, blocks, behind, how, rescale=self._rescale)),
-                    self.modality_names_,
-                )
-                for net in self._nets(self.module_)
-            ]
-        )
-
-    def _nets(self, net: FusionNet) -> list[FusionNet]:
-        """Return the nets that stand side by side in one, each as it is alone."""
-        return member_nets(net, lambda: self._build_net({**self._config, "n_members": 1}))
-
-    def _term_effects(self, X: Any, background: Any, how: Averaging) -> dict[Term, PureEffects]:
-        """Return the pure effects of each term as `decompose` scales and centers it."""
-        blocks = self._check_again(X, missing="error")
-        behind = self._check_background(background)
-        return self._centered(self._net_effects(self.module_, blocks, behind, how))
-
-    def _check_background(self, background: Any) -> Blocks | None:
-        """Return the rows over which modalities are averaged, which lack none."""
-        behind = None if background is None else self._check_again(background)
-        if behind is not None and (there := present_rows(behind)) is not None:
-            gaps = {name: int((~rows).sum()) for name, rows in there.items() if not rows.all()}
-            lacking = " and ".join(f"{name!r} in {count}" for name, count in gaps.items())
-            raise ValueError(
-                f"The background lacks {lacking} of {len(next(iter(there.values())))} rows, but "
-                "modalities are drawn from it one by one: leave such rows out."
-            )
-        return behind
-
-    def _net_effects(
-        self, net: FusionNet, blocks: Blocks, background: Blocks | None, how: Averaging
-    ) -> dict[Term, PureEffects]:
-        """Return the pure effects of each term of a net; of several, their mean."""
-        return mean_effects(
-            [
-                term_effects(own, blocks, background, how, rescale=self._rescale)
-                for own in self._nets(net)
-            ]
-        )
-
-    def _centered(self, effects: Mapping[Term, PureEffects]) -> dict[Term, PureEffects]:
-        """Return the effects with constants relative to the bias of `decompose`."""
-        return {
-            term: replace(effects[term], constant=effects[term].constant - mean)
-            for term, mean in zip(self.terms_, self._term_means.mean(axis=0), strict=True)
-        }
-
-    def _what_nan_means(self) -> Literal["error", "mask"]:
-        return "error" if self.missing == "error" else "mask"
-
-    def _check_again(
-        self,
-        X: Any,
-        available: Sequence[str] | None = None,
-        *,
-        missing: Literal["error", "mask"] | None = None,
-    ) -> Blocks:
-        blocks = check_modalities(
-            self,
-            X,
-            reset=False,
-            dtype=np.dtype(self._dtype),
-            missing=missing or self._what_nan_means(),
-        )
-        if available is not None and self.missing == "error":
-            raise ValueError("available= leaves modalities out, which missing='error' forbids.")
-        return keep_available(blocks, available)
-
-    def _rescale(self, values: FloatArray) -> FloatArray:
-        """Bring addends (..., C) from the scale of the net to that of the raw prediction."""
-        if self._link == "softmax":  # which does not see what all logits share
-            values = values - values.mean(axis=-1, keepdims=True)
-        return values * self._target_scale
-
-    def _decompose_blocks(self, net: FusionNet, blocks: Blocks) -> Decomposition:
-        values, bias, absent = self._net_terms(net, blocks)
-        if absent is not None:
-            self._say_if_nothing_is_left(absent)
-        return self._as_parts(values, bias, absent)
-
-    def _net_terms(
-        self, net: FusionNet, blocks: Blocks
-    ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_] | None]:
-        """Return the terms of every net `(E, n, T, C)`, the bias, and which terms are absent."""
-        X, present = as_tensors(blocks, net.in_features)
-        values, bias = predict_network(net, X, present)
-        position = {term: i for i, term in enumerate(net.terms)}
-        order = [position[term] for term in self.terms_]
-        absent = None
-        if present is not None:
-            absent = net.present_terms(present.to(net.reads)).cpu().numpy()[order].T == 0
-        return self._rescale(values[:, :, order]), self._rescale(bias.mean(axis=0)), absent
-
-    def _as_parts(
-        self, values: FloatArray, bias: FloatArray, absent: NDArray[np.bool_] | None
-    ) -> Decomposition:
-        """Return centered terms, averaged over nets, with the standard errors of the average."""
-        means = self._term_means
-        # What one net has in a term's mean and another in its bias is no uncertainty.
-        own = means if len(means) == len(values) else means.mean(axis=0, keepdims=True)
-        values = values - own[:, np.newaxis]
-        if absent is not None:
-            values[:, absent] = 0.0  # what a term contributes on average
-            if self.missing == "recover" and self._moments is not None:
-                values = np.stack([recover(each, absent, self._moments) for each in values])
-        errors = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-        return Decomposition(
-            values.mean(axis=0),
-            bias + self._target_mean + means.mean(axis=0).sum(axis=0),
-            self.terms_,
-            self._link,
-            self._output_names(),
-            errors,
-            absent=absent,
-        )
-
-    def _say_if_nothing_is_left(self, absent: NDArray[np.bool_]) -> None:
-        if empty := int(absent.all(axis=1).sum()):
-            warn_user(
-                f"{empty} of {len(absent)} rows have no modality that a term could read: the bias "
-                "is predicted for them.",
-            )
-
-    @property
-    def modality_names_(self) -> list[str]:
-        """The modalities seen in `fit`, in their order there."""
-        if not hasattr(self, "modality_names_in_"):
-            raise AttributeError(f"This {type(self).__name__} has not seen any modalities yet.")
-        return [str(name) for name in self.modality_names_in_]
 
     # Persistence and scikit-learn's protocols ----------------------------------------------------
 
@@ -783,14 +597,3 @@ class BaseFusionEstimator(CallbackSupportMixin, BaseEstimator):
             net = self._new_net()
             net.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
             self.module_ = net
-
-
-def contributions_of(
-    parts: Decomposition, terms: Sequence[Term], index: pd.Index | None
-) -> pd.DataFrame:
-    """Return the contributions of some terms, a row per sample; unique ones by modality."""
-    frame = parts.select(terms).to_frame(index)
-    named = {str(t): str(Term(t.modalities)) for t in terms if t.kind == "unique"}
-    if isinstance(frame.columns, pd.MultiIndex):
-        return frame.drop(columns="bias", level="term").rename(columns=named, level="term")
-    return frame.drop(columns="bias").rename(columns=named)

@@ -25,7 +25,7 @@ modalities : list of str or dict of str to selector, default=None
         modality, also with options: `{"dna": {"name": "conv1d", "width": 32, "kernel_size": 11}}`.
         A callable returns a new torch module from `(n, *sample)` to `(n, width)`. Time steps that
         are NaN are padding.
-    hidden_layer_sizes : tuple of int, default=(64,)
+    hidden_layer_sizes : int or tuple of int, default=(64,)
         Widths of the hidden layers of every perceptron; `()` makes them linear, which wants larger
         steps: `learning_rate=0.05`.
     activation : {"relu", "gelu", "silu", "tanh"}, default="relu"
@@ -63,12 +63,13 @@ modalities : list of str or dict of str to selector, default=None
     early_stopping : bool, "cv" or "auto", default="auto"
         When training ends. True: watch the loss on validation rows, stop when it no longer falls
         and keep the weights of the best epoch. "cv": do so in five folds at once, then train on all
-        rows for as many epochs as suited those left out best, and multiply log-odds (not numbers)
-        by the one factor that did, since few rows make nets too sure; two to five times as long.
+        rows for as many epochs as suited those left out best, and multiply what log-odds are beyond
+        those of the class shares by the one factor that did, since few rows make nets too sure (or
+        not sure enough); two to five times as long.
         False: after `max_epochs`. "auto" is True from 500 samples on, or when `validation_fraction`
-        names the rows; "cv" from 100 samples on, of vectors only (not with one group, `net_params`
-        or modules of your own, and in mutual-dependency maximization not where modalities are
-        absent); and False otherwise.
+        names the rows; "cv" from 50 samples on, of vectors only (not with one group, with a class
+        that one fold alone has, with `net_params` or modules of your own, and in mutual-dependency
+        maximization not where modalities are absent); and False otherwise.
     validation_fraction : float or splitter, default=0.1
         The share of rows to watch: stratified by class, and whole groups when `fit` receives
         `groups`. Or a scikit-learn splitter, or a list of `(train, validation)` pairs, whose first
@@ -135,7 +136,8 @@ relevance_scores_ : Series
         `fusion="late"`; else pure effects, of every set of modalities, on up to 200 training rows
         without gaps (20 where the net is slow). Effects of three and more modalities are
         estimated by draws. With fewer than two such rows, or more than ten modalities, the net is
-        described by its only term.
+        described by its only term. Reading them warns when the model has learned nothing (see
+        the README).
     unique_contributions_ : DataFrame
         What each modality contributes alone to each of these rows."""
 
@@ -143,7 +145,9 @@ ATTRIBUTES = """\
 relevance_scores_ : Series
         Per term, the mean absolute contribution over the rows of `fit` (and outputs), those that
         early stopping watched among them, weighted as they were; scaled to add up to 1.
-        Contributions are centered, so a constant has no relevance.
+        Contributions are centered, so a constant has no relevance. Reading them warns when the
+        model is not reliably better than a constant on the rows that early stopping watched (up
+        to 500 training rows, where there are no others).
     unique_contributions_ : DataFrame
         What each modality contributes alone to each training row, centered; with several outputs
         the columns are `(output, modality)`.
@@ -155,8 +159,8 @@ relevance_scores_ : Series
         The trained net, on the CPU.
     history_ : list of dict
         Losses and duration of every epoch, of several nets one after the other. "valid_loss" is
-        of validation rows, or of all rows by the folds that left them out (log-odds times the
-        factor that suits the epoch).
+        of validation rows, or of all rows by the folds that left them out (with the factor of
+        log-odds that suits the epoch, and as if one row more were of any class).
     n_iter_ : int
         Epochs trained; of several nets, by the one that took longest.
     best_epoch_ : int

@@ -23,6 +23,7 @@ from sklearn_mmfuse._training import (
     validation_split,
 )
 from sklearn_mmfuse._warnings import warn_user
+from sklearn_mmfuse.estimators._far_values import far_values
 from sklearn_mmfuse.losses import BaseLoss, Objective, Penalty
 from sklearn_mmfuse.nets import FusionNet
 
@@ -51,7 +52,7 @@ PIECE = 2**20  # values that are looked at at once, in float64
 # Below this many samples rows that only watch are missed, and folds cost little time.
 EARLY_STOPPING_MIN_SAMPLES = 500
 # Below this many, losses of rows left out are too few to choose by.
-CROSS_VALIDATION_MIN_SAMPLES = 100
+CROSS_VALIDATION_MIN_SAMPLES = 50
 
 
 class Shared:
@@ -120,13 +121,13 @@ class FitData:
     def folds(
         self, fraction: Any, *, X: Any, classification: bool, random_state: np.random.RandomState
     ) -> list[Split]:
-        """Return training and validation rows of every fold that has all that can be learned."""
+        """Return training and validation rows of every fold; those without weight are in none."""
         rows, about = self._to_be_split(fraction, X)
         splits = cross_validation_splits(
             fraction, classification=classification, random_state=random_state, **about
         )
-        splits = [(self._weighted(rows[train]), self._weighted(rows[own])) for train, own in splits]
-        return [split for split in splits if not self.absent_from(split[0])]
+        weighted = [[side[self.weight[side] > 0] for side in (rows[a], rows[b])] for a, b in splits]
+        return [(train, own) for train, own in weighted if len(train) and len(own)]
 
     def _to_be_split(self, fraction: Any, X: Any) -> tuple[Indices, dict[str, Any]]:
         # A splitter of the user's speaks of the rows that the user passed.
@@ -159,10 +160,12 @@ class FitData:
 
     def absent_from(self, rows: Indices) -> list[str]:
         """Return the modalities that all of these rows lack."""
+        return [name for name in self.names if not len(self._having(name, rows))]
+
+    def _having(self, name: str, rows: Indices) -> Indices:
+        """Return those of the rows that have a modality."""
         present = self.shared.once(("present", id(self.blocks)), lambda: present_rows(self.blocks))
-        if present is None:
-            return []
-        return [name for name in self.names if not present[name][rows].any()]
+        return rows if present is None else rows[present[name][rows]]
 
     def input_statistics(self, rows: Indices) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return the weighted mean and standard deviation of every feature over some rows.
@@ -172,14 +175,27 @@ class FitData:
         return self._once("statistics", rows, compute=lambda: self._input_statistics(rows))
 
     def _input_statistics(self, rows: Indices) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        statistics, present = {}, present_rows(self.blocks)
+        statistics = {}
         for name in self.names:
-            those = rows if present is None else rows[present[name][rows]]
-            mean, std = _mean_and_spread(self.blocks[name], those, self.weight)
+            there = self._having(name, rows)
+            mean, std = _mean_and_spread(self.blocks[name], there, self.weight)
             # Rounding leaves a constant column a spread of its last digit.
-            std[std <= 10 * np.finfo(self.blocks[name].dtype).eps * np.abs(mean)] = 0.0
+            std[std <= np.finfo(self.blocks[name].dtype).eps * np.abs(mean)] = 0.0
             statistics[name] = (torch.from_numpy(mean), torch.from_numpy(std))
         return statistics
+
+    def far_values(self, rows: Indices) -> dict[str, list[tuple[int, float]]]:
+        """Return, of modalities that are vectors, the columns with a value far from all others."""
+        return self._once("far values", rows, compute=lambda: self._far_values(rows))
+
+    def _far_values(self, rows: Indices) -> dict[str, list[tuple[int, float]]]:
+        found = {}
+        for name in (name for name in self.names if self.blocks[name].ndim == 2):
+            there = self._having(name, rows)
+            some = there[:: -(-len(there) * self.blocks[name].shape[1] // PIECE) or 1]
+            if far := far_values(self.blocks[name][some]):
+                found[name] = far
+        return found
 
     def rows(self, rows: Indices, target_mean: float, target_scale: float) -> Rows:
         """Return some rows as tensors, the target standardized, weights averaging to 1."""
@@ -195,12 +211,13 @@ class FitData:
         target = (self.target[rows] - target_mean) / target_scale
         weight = self.weight[rows] / self.weight[rows].mean()
         present = None if there is None else there[torch.from_numpy(rows)]
+        all_in_order = np.array_equal(rows, np.arange(len(self.weight)))
         return Rows(
             X,
             torch.tensor(target, dtype=dtype),
             torch.tensor(weight, dtype=dtype),
             present=None if present is None or bool(present.all()) else present.to(dtype),
-            picked=None if len(rows) == len(self.weight) else torch.from_numpy(rows),
+            picked=None if all_in_order else torch.from_numpy(rows),
         )
 
 
@@ -240,9 +257,10 @@ class Fold:
 class FitPlan:
     """All that training needs, and what is needed again once it is done.
 
-    `folds` are to tell for how many epochs to train; what they told is in `fold_losses`, a mean
-    loss per epoch, in `options.stop_after` and in `factor`, which predictions are to be multiplied
-    with; their nets, at their best, are `fold_nets`.
+    `folds` are to tell for how many epochs to train; what they told is in `fold_history`, of every
+    epoch, in `options.stop_after` and in `factor`, which what predictions are beyond the `constant`
+    of who knows nothing is to be multiplied with; their nets, at their best, are `fold_nets`. Where
+    they fail, all epochs are trained for, unless the plan `needs_folds`.
     """
 
     data: FitData
@@ -257,8 +275,10 @@ class FitPlan:
     seed: int
     rng: np.random.RandomState
     index: pd.Index | None
+    constant: NDArray[np.floating[Any]]
+    needs_folds: bool
     folds: Sequence[Fold] = ()
-    fold_losses: Sequence[float] = ()
+    fold_history: Sequence[Mapping[str, float]] = ()
     factor: float = 1.0
     fold_nets: Sequence[FusionNet] = ()
 
@@ -268,11 +288,13 @@ class FitPlan:
         parts = range(len(self.net.training_parts()))
         return sum(self.options.n_epochs(position) for position in parts)
 
-    def with_fold_losses(self, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def with_fold_history(self, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows of a history with what folds promised for each epoch, if there were."""
-        if not self.fold_losses:
+        if not self.fold_history:
             return history
-        return [{**row, "valid_loss": self.fold_losses[row["epoch"] - 1]} for row in history]
+        told = [self.fold_history[row["epoch"] - 1] for row in history]
+        duration = [{"dur": row.pop("dur")} for row in history]
+        return [row | own | last for row, own, last in zip(history, told, duration, strict=True)]
 
     def member(self) -> Member:
         """Return what one of many nets that are trained at once needs."""

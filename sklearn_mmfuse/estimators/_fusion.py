@@ -16,9 +16,10 @@ from sklearn_mmfuse._effects import Averaging
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, choice
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse.estimators._aligned import check_aligned, check_token_ids, step_encoders
-from sklearn_mmfuse.estimators._base import BaseFusionEstimator, Blocks, contributions_of
+from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
 from sklearn_mmfuse.estimators._encoders import resolve_encoders
+from sklearn_mmfuse.estimators._explained import Blocks, contributions_of
 from sklearn_mmfuse.estimators._fitting import FitData, Shared, as_tensors, present_rows
 from sklearn_mmfuse.estimators._purify import purified
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
@@ -175,7 +176,7 @@ class BaseFusion(BaseFusionEstimator):
             "n_outputs": n_outputs,
             "n_members": 1,
             "input_scaling": self.input_scaling,
-            "hidden": tuple(int(width) for width in self.hidden_layer_sizes),
+            "hidden": self._widths,
             "activation": self.activation,
             "options": FUSIONS[self.fusion].complete(self._options()),
         }
@@ -401,7 +402,7 @@ class FusionClassifier(FusionClassifierMixin, BaseFusion):
         class_weight: Any = None,
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.1,
         input_scaling: str | None = "clip",
@@ -522,7 +523,7 @@ class FusionRegressor(FusionRegressorMixin, BaseFusion):
         loss: str = "squared_error",
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.1,
         input_scaling: str | None = "clip",

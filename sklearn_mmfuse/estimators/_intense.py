@@ -25,13 +25,13 @@ from sklearn_mmfuse._warnings import warn_user
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
 from sklearn_mmfuse.estimators._fitting import FitPlan
+from sklearn_mmfuse.estimators._held_out import Predictions, why_chance
 from sklearn_mmfuse.estimators._last_layer import (
     REFIT_STEPS,
     LastLayer,
-    Predictions,
     best_factor,
     fit_last_layer,
-    predict_held_out,
+    predict_by_last_layer,
 )
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfuse.losses import block_relevances
@@ -47,17 +47,14 @@ MAX_ALL_COMPONENTS = 2**14
 MAX_BOOTSTRAP_VALUES = 2**31  # multiplications per step, for all replicates
 BOOTSTRAP_STEPS = 100
 CONFIDENCE = 0.95
-CHANCE_Z = 1.645  # one-sided, 5 %
-MIN_GAIN = 1e-6  # of the loss of a constant
 
 
 class _BaseInTense(BaseFusionEstimator):
     _enough_rows: ClassVar[int]  # from which on interactions count as modalities do
-    _told: ClassVar[tuple[str, ...]] = ("_beta", "relevance_interval_", "_chance")
+    _told: ClassVar[tuple[str, ...]] = ("_beta", "relevance_interval_", "_fusion_chance")
     _forgotten: ClassVar[tuple[str, ...]] = (
         *BaseFusionEstimator._forgotten,
-        "_scores",
-        "_chance",
+        "_fusion_chance",
         "relevance_interval_",
     )
 
@@ -186,7 +183,7 @@ class _BaseInTense(BaseFusionEstimator):
             "n_outputs": n_outputs,
             "n_members": 1,
             "input_scaling": self.input_scaling,
-            "hidden": tuple(int(width) for width in self.hidden_layer_sizes),
+            "hidden": self._widths,
             "activation": self.activation,
             "tensor_dim": self.tensor_dim,
             "normalization": self.normalization,
@@ -222,10 +219,11 @@ class _BaseInTense(BaseFusionEstimator):
             )
         fusion.enter(net)
         plan.factor = 1.0  # which was that of layers that had not been fitted to the end
-        held_out = predict_held_out(plan, fusion)
+        held_out = predict_by_last_layer(plan, fusion)
         if describe:
             self._describe_fusion(plan, fusion)
-            self._chance = self._worth(plan, held_out or Predictions.of(plan.train, net, fusion))
+            told = held_out or Predictions.of(plan.train, net, fusion.bias, plan.groups[0])
+            self._fusion_chance = self._worth(plan, told)
         if held_out is not None:  # after its worth was judged by these rows
             may_shrink = plan.validation is None and plan.loss.link != "identity"  # log-odds
             fusion.enter(net, times=best_factor(plan.loss, held_out, may_shrink=may_shrink))
@@ -238,6 +236,8 @@ class _BaseInTense(BaseFusionEstimator):
         shares = _present_shares(net, rows)
         weight = rows.weight.unsqueeze(0)
         self._beta = self._relevances(fusion.features, fusion.layer, weight, shares)[0][order]
+        if self._target_scale == 0.0:  # of a target that never varies
+            self._beta = np.zeros_like(self._beta)
         interval = np.full((len(order), 2), np.nan)
         if self.n_bootstrap:
             own = None if plan.groups[0] is None else plan.groups[0][fusion.kept]
@@ -313,31 +313,17 @@ class _BaseInTense(BaseFusionEstimator):
 
     def _worth(self, plan: FitPlan, told: Predictions) -> str | None:
         """Return why relevances mean nothing, or None, as these predictions tell."""
+        if self._target_scale == 0.0:
+            return None  # which `fit` has said
         if not self._beta.any():
             return (
                 "No term contributes anything, because none varies over the training rows: all "
                 "relevance scores are 0."
             )
-        loss, train, raw = plan.loss, plan.train, told.raw
-        constant = loss.intercept(train.y.numpy(), train.weight.numpy(), raw.shape[1])
-        own, chance = (
-            loss.per_sample(prediction, told.target).numpy()
-            for prediction in (raw, torch.as_tensor(constant).expand_as(raw))
-        )
-        share, groups = told.share.numpy(), told.groups
-        gain = float(share @ (chance - own))
-        excess = share * (chance - own - gain)
-        if groups is not None:  # rows of one person are no independent evidence
-            excess = np.bincount(np.unique(groups, return_inverse=True)[1], weights=excess)
-        error = float(np.sqrt((excess**2).sum()))
-        if gain > CHANCE_Z * error and gain > MIN_GAIN * abs(float(share @ chance)):
-            return None
-        return (
-            f"On the {len(share)} {told.name} the model is not reliably better than a constant: "
-            f"its loss is {share @ own:.3g}, that of a constant {share @ chance:.3g}, and the "
-            f"difference is uncertain by {CHANCE_Z * error:.2g}. Relevance scores of a model that "
-            "has learned nothing look as definite as any; train it better, or on more rows, first."
-        )
+        return why_chance(told, plan.loss, plan.train)
+
+    def _doubts(self, plan: FitPlan) -> str | None:
+        return self._fusion_chance
 
     def _relevance_scores(self, parts: Decomposition, weight: FloatArray) -> pd.Series:
         return pd.Series(
@@ -345,19 +331,6 @@ class _BaseInTense(BaseFusionEstimator):
             index=pd.Index([str(term) for term in parts.terms], name="term"),
             name="relevance",
         )
-
-    @property
-    def relevance_scores_(self) -> pd.Series:
-        """The relevance of every term."""
-        if not hasattr(self, "_scores"):
-            raise AttributeError(f"This {type(self).__name__} is not fitted yet; call fit first.")
-        if self._chance is not None:
-            warn_user(self._chance)
-        return self._scores
-
-    @relevance_scores_.setter
-    def relevance_scores_(self, scores: pd.Series) -> None:
-        self._scores = scores
 
 
 def _present_shares(net: InTenseNet, rows: Rows) -> torch.Tensor:
@@ -486,7 +459,7 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
         class_weight: Any = None,
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.1,
         input_scaling: str | None = "clip",
@@ -659,7 +632,7 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
         loss: str = "squared_error",
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.1,
         input_scaling: str | None = "clip",

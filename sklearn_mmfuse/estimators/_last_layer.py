@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,19 +18,18 @@ from sklearn_mmfuse._training import (
     FusionLayer,
     Rows,
     fit_fusion_layer,
-    predict_network,
 )
 from sklearn_mmfuse.estimators._fitting import FitPlan
+from sklearn_mmfuse.estimators._held_out import Predictions, held_out
 from sklearn_mmfuse.losses import BaseLoss
 from sklearn_mmfuse.nets import InTenseNet
 
 __all__ = [
     "REFIT_STEPS",
     "LastLayer",
-    "Predictions",
     "best_factor",
     "fit_last_layer",
-    "predict_held_out",
+    "predict_by_last_layer",
 ]
 
 MAX_REFIT_VALUES = 2**26  # 512 MiB; of more rows some are drawn
@@ -48,6 +46,12 @@ class LastLayer:
     kept: NDArray[np.intp]
     refit: Callable[..., FusionLayer]
     layer: FusionLayer
+
+    @property
+    def bias(self) -> torch.Tensor:
+        """What is predicted where nothing is known, `(C,)`."""
+        bias: torch.Tensor = self.layer.bias
+        return bias.reshape(-1)
 
     def enter(self, net: InTenseNet, *, times: float = 1.0) -> None:
         """Put the layer into its net, its weights multiplied."""
@@ -85,65 +89,16 @@ def fit_last_layer(
     return LastLayer(features, rows, kept, refit, layer)
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Raw predictions `(n, C)`, the constant in them, and what is true of these rows."""
-
-    name: str
-    raw: torch.Tensor
-    bias: torch.Tensor
-    target: torch.Tensor
-    weight: torch.Tensor
-    groups: NDArray[Any] | None
-
-    @classmethod
-    def of(
-        cls,
-        rows: Rows,
-        net: InTenseNet,
-        fusion: LastLayer,
-        groups: NDArray[Any] | None = None,
-        name: str = "training rows",
-    ) -> Self:
-        """Return those of a net, whose last layer was fitted, in float64."""
-        values, constant = predict_network(net, rows.X, rows.present)
-        raw = torch.from_numpy(values.sum(axis=2) + constant[:, np.newaxis])[0]
-        bias = fusion.layer.bias.expand_as(raw)
-        return cls(name, raw, bias, rows.y.double(), rows.weight.double(), groups)
-
-    @classmethod
-    def of_all(cls, pieces: Sequence[Self]) -> Self:
-        """Return those of several nets."""
-        raw, bias, target, weight = (
-            torch.cat([getattr(piece, name) for piece in pieces])
-            for name in ("raw", "bias", "target", "weight")
-        )
-        groups = [piece.groups for piece in pieces if piece.groups is not None]
-        together = np.concatenate(groups) if groups else None
-        return cls(pieces[0].name, raw, bias, target, weight, together)
-
-    @property
-    def share(self) -> torch.Tensor:
-        """What each row is of the total weight."""
-        return self.weight / self.weight.sum()
-
-
-def predict_held_out(plan: FitPlan, fusion: LastLayer) -> Predictions | None:
-    """Return predictions for validation rows, or for those that folds left out, by their nets."""
-    net = plan.net
-    assert isinstance(net, InTenseNet)
-    if plan.validation is not None:
-        groups = plan.groups[1]
-        return Predictions.of(plan.validation, net, fusion, groups, "validation rows")
+def predict_by_last_layer(plan: FitPlan, fusion: LastLayer) -> Predictions | None:
+    """Return predictions for rows held out, of folds by last layers that are fitted as well."""
     pieces = []
-    for fold, own in zip(plan.folds, plan.fold_nets, strict=False):
-        assert isinstance(own, InTenseNet)
-        fitted = fit_last_layer(own, fold.train, plan.loss, plan.rng)
-        fitted.enter(own)
-        left_out = fold.validation.take(torch.nonzero(fold.validation.weight).squeeze(1))
-        assert left_out.picked is not None
-        groups = plan.data.groups_of(left_out.picked.numpy())
-        pieces.append(Predictions.of(left_out, own, fitted, groups, "rows that folds left out"))
+    for own in held_out(plan):
+        net, fitted = own.net, fusion
+        assert isinstance(net, InTenseNet)
+        if own.fold is not None:
+            fitted = fit_last_layer(net, own.fold.train, plan.loss, plan.rng)
+            fitted.enter(net)
+        pieces.append(Predictions.of(own.rows, net, fitted.bias, own.groups, own.name))
     return Predictions.of_all(pieces) if pieces else None
 
 
@@ -151,13 +106,14 @@ def best_factor(loss: BaseLoss, told: Predictions, *, may_shrink: bool = False) 
     """Return what to multiply contributions with, at least 1, for the least mean loss.
 
     The penalty shrinks what is known as well. One factor for all terms leaves their scores. One
-    that `may_shrink` may also be below 1, where there was next to nothing to learn.
+    that `may_shrink` may also be below 1, where there was next to nothing to learn. A row more than
+    there are may be of any class: no number of rows makes a net infinitely sure.
     """
-    contributions = told.raw - told.bias
+    doubt = 1.0 / (len(told.raw) + 1)
 
     def mean_loss(log_factor: float) -> float:
-        raw = told.bias + math.exp(log_factor) * contributions
-        return float(told.share @ loss.per_sample(raw, told.target))
+        raw = told.times(math.exp(log_factor))
+        return float(told.share @ loss.doubted(raw, told.target, doubt))
 
     bounds = (-math.log(MAX_FACTOR) if may_shrink else 0.0, math.log(MAX_FACTOR))
     best = minimize_scalar(mean_loss, bounds=bounds, method="bounded")

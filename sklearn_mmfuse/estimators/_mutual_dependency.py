@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,14 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE, POSITIVE_INT, PROBABILITY, choice
+from sklearn_mmfuse._params import (
+    NON_NEGATIVE,
+    POSITIVE,
+    POSITIVE_INT,
+    PROBABILITY,
+    choice,
+    widths_of,
+)
 from sklearn_mmfuse._terms import Term
 from sklearn_mmfuse._training import (
     CriticOptions,
@@ -40,7 +46,7 @@ class _BaseMutualDependency(BaseFusion):
         "dependency": [choice(*DEPENDENCIES)],
         "reg_lambda": [NON_NEGATIVE],
         "n_critic_steps": [POSITIVE_INT],
-        "critic_hidden_layer_sizes": ["array-like"],
+        "critic_hidden_layer_sizes": ["array-like", POSITIVE_INT],
         "critic_learning_rate": [POSITIVE],
         "critic_dropout": [PROBABILITY],
         "critic_output": [choice(*CRITIC_OUTPUTS)],
@@ -52,7 +58,7 @@ class _BaseMutualDependency(BaseFusion):
         dependency: str,
         reg_lambda: float,
         n_critic_steps: int,
-        critic_hidden_layer_sizes: tuple[int, ...],
+        critic_hidden_layer_sizes: int | tuple[int, ...],
         critic_learning_rate: float,
         critic_dropout: float,
         critic_output: str,
@@ -78,19 +84,14 @@ class _BaseMutualDependency(BaseFusion):
 
     def _check_hidden_layer_sizes(self) -> None:
         super()._check_hidden_layer_sizes()
-        widths = list(self.critic_hidden_layer_sizes)
-        if not all(isinstance(w, Integral) and w > 0 for w in widths):
-            raise ValueError(
-                "critic_hidden_layer_sizes must hold positive integers, e.g. (64, 64); got "
-                f"{tuple(widths)}."
-            )
+        widths_of(self.critic_hidden_layer_sizes, "critic_hidden_layer_sizes")
 
     def _net_config(
         self, in_features: Mapping[str, int], n_outputs: int, n_rows: int
     ) -> dict[str, Any]:
         return {
             **super()._net_config(in_features, n_outputs, n_rows),
-            "critic_hidden": tuple(int(width) for width in self.critic_hidden_layer_sizes),
+            "critic_hidden": widths_of(self.critic_hidden_layer_sizes),
             "critic_output": self.critic_output,
             "lipschitz": self.dependency == "wasserstein",
         }
@@ -165,7 +166,7 @@ class MutualDependencyClassifier(FusionClassifierMixin, _BaseMutualDependency):
         critic is trained beside it all the same.
     n_critic_steps : int, default=10
         Steps of the critic before each step of the net (the paper's Unroll).
-    critic_hidden_layer_sizes : tuple of int, default=(64, 64)
+    critic_hidden_layer_sizes : int or tuple of int, default=(64, 64)
         Hidden layers of the critic.
     critic_learning_rate : float, default=1e-3
         Step size of the critic's AdamW.
@@ -192,10 +193,10 @@ class MutualDependencyClassifier(FusionClassifierMixin, _BaseMutualDependency):
     Notes
     -----
     `history_` has the bound of every epoch, "dependency" on the critic's batches and, with early
-    stopping, "valid_dependency" on the validation rows. Believe the latter: on few training rows,
-    net and critic together find dependency where there is none. Choose `reg_lambda` by
-    cross-validation. Of what modalities depend on each other before they are fused,
-    :func:`~sklearn_mmfuse.inspection.total_correlation` tells on held-out rows.
+    stopping, "valid_dependency" on the validation rows, or on those that folds left out. Believe
+    the latter: on few training rows, net and critic together find dependency where there is none.
+    Choose `reg_lambda` by cross-validation. Of what modalities depend on each other before they are
+    fused, :func:`~sklearn_mmfuse.inspection.total_correlation` tells on held-out rows.
 
     NOTE[DIFF] Equations 7 and 8 are printed with `e^(T^-1)` and with a logarithm of `E_q[T]`, which
     makes them unbounded; the bounds they cite are meant. T is not squashed, but kept between -6 and
@@ -243,7 +244,7 @@ class MutualDependencyClassifier(FusionClassifierMixin, _BaseMutualDependency):
         dependency: str = "wasserstein",
         reg_lambda: float = 0.1,
         n_critic_steps: int = 10,
-        critic_hidden_layer_sizes: tuple[int, ...] = (64, 64),
+        critic_hidden_layer_sizes: int | tuple[int, ...] = (64, 64),
         critic_learning_rate: float = 1e-3,
         critic_dropout: float = 0.4,
         critic_output: str = "linear",
@@ -256,7 +257,7 @@ class MutualDependencyClassifier(FusionClassifierMixin, _BaseMutualDependency):
         class_weight: Any = None,
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.1,
         input_scaling: str | None = "clip",
@@ -342,7 +343,7 @@ class MutualDependencyRegressor(FusionRegressorMixin, _BaseMutualDependency):
         critic is trained beside it all the same.
     n_critic_steps : int, default=10
         Steps of the critic before each step of the net (the paper's Unroll).
-    critic_hidden_layer_sizes : tuple of int, default=(64, 64)
+    critic_hidden_layer_sizes : int or tuple of int, default=(64, 64)
         Hidden layers of the critic.
     critic_learning_rate : float, default=1e-3
         Step size of the critic's AdamW.
@@ -396,7 +397,7 @@ class MutualDependencyRegressor(FusionRegressorMixin, _BaseMutualDependency):
         dependency: str = "wasserstein",
         reg_lambda: float = 0.1,
         n_critic_steps: int = 10,
-        critic_hidden_layer_sizes: tuple[int, ...] = (64, 64),
+        critic_hidden_layer_sizes: int | tuple[int, ...] = (64, 64),
         critic_learning_rate: float = 1e-3,
         critic_dropout: float = 0.4,
         critic_output: str = "linear",
@@ -409,7 +410,7 @@ class MutualDependencyRegressor(FusionRegressorMixin, _BaseMutualDependency):
         loss: str = "squared_error",
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.1,
         input_scaling: str | None = "clip",

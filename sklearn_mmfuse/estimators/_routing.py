@@ -14,8 +14,9 @@ from sklearn_mmfuse._params import POSITIVE, POSITIVE_INT, at_least, choice
 from sklearn_mmfuse._routing_coefficients import RoutingCoefficients
 from sklearn_mmfuse._terms import Term, interaction_terms, subset_terms
 from sklearn_mmfuse._training import run_network
-from sklearn_mmfuse.estimators._base import BaseFusionEstimator, Blocks
+from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
+from sklearn_mmfuse.estimators._explained import Blocks
 from sklearn_mmfuse.estimators._fitting import FitData, as_tensors
 from sklearn_mmfuse.estimators._labels import MultilabelClassifierMixin
 from sklearn_mmfuse.estimators._targets import FusionRegressorMixin
@@ -27,7 +28,7 @@ __all__ = ["RoutingClassifier", "RoutingRegressor"]
 class _BaseRouting(BaseFusionEstimator):
     _reads_constants: ClassVar[bool] = True
     _forgotten: ClassVar[tuple[str, ...]] = (
-        "module_",
+        *BaseFusionEstimator._forgotten,
         "classes_",
         "label_names_",
         "global_routing_",
@@ -94,7 +95,7 @@ class _BaseRouting(BaseFusionEstimator):
             "feature_dim": self.feature_dim,
             "temperature": float(self.temperature),
             "concept_dim": self.concept_dim,
-            "hidden": tuple(int(width) for width in self.hidden_layer_sizes),
+            "hidden": self._widths,
             "activation": self.activation,
         }
 
@@ -245,7 +246,7 @@ class RoutingClassifier(MultilabelClassifierMixin, _BaseRouting):
         class_weight: Any = None,
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.3,
         input_scaling: str | None = "clip",
@@ -409,7 +410,7 @@ class RoutingRegressor(FusionRegressorMixin, _BaseRouting):
         loss: str = "squared_error",
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.3,
         input_scaling: str | None = "clip",

@@ -16,8 +16,9 @@ from sklearn_mmfuse._data import row_labels
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, choice
 from sklearn_mmfuse._terms import SEPARATOR, Term, check_max_order
-from sklearn_mmfuse.estimators._base import BaseFusionEstimator, contributions_of
+from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
+from sklearn_mmfuse.estimators._explained import contributions_of
 from sklearn_mmfuse.estimators._fitting import FitData
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfuse.losses import Penalty, SMURFPenalty, SoftHGRPenalty
@@ -75,7 +76,7 @@ class _BaseSMURF(BaseFusionEstimator):
                 f"{len(names)} modalities have {n_terms} unique and redundant parts up to order "
                 f"{self.max_order}, more than {MAX_TERMS}; use a smaller max_order."
             )
-        if self.factorization == "ehgr" and not len(self.hidden_layer_sizes):
+        if self.factorization == "ehgr" and not self._widths:
             raise ValueError(
                 "factorization='ehgr' correlates embeddings, and nets without hidden layers have "
                 "none; set hidden_layer_sizes, e.g. (64,)."
@@ -93,7 +94,7 @@ class _BaseSMURF(BaseFusionEstimator):
             "n_outputs": n_outputs,
             "n_members": 1,
             "input_scaling": self.input_scaling,
-            "hidden": tuple(int(width) for width in self.hidden_layer_sizes),
+            "hidden": self._widths,
             "activation": self.activation,
         }
 
@@ -257,7 +258,7 @@ class SMURFClassifier(FusionClassifierMixin, _BaseSMURF):
         class_weight: Any = None,
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.1,
         input_scaling: str | None = "clip",
@@ -393,7 +394,7 @@ class SMURFRegressor(FusionRegressorMixin, _BaseSMURF):
         loss: str = "squared_error",
         modalities: list[str] | dict[str, Any] | None = None,
         encoder: Any = "auto",
-        hidden_layer_sizes: tuple[int, ...] = (64,),
+        hidden_layer_sizes: int | tuple[int, ...] = (64,),
         activation: str = "relu",
         dropout: float = 0.1,
         input_scaling: str | None = "clip",

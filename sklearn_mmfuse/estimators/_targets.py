@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.exceptions import DataConversionWarning
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import Tags, assert_all_finite, column_or_1d
+from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from sklearn_mmfuse._warnings import warn_user
 from sklearn_mmfuse.losses import (
     AbsoluteError,
     BaseLoss,
@@ -53,6 +55,17 @@ def count_columns(y: Any) -> int:
     return shape[1] if len(shape) == 2 else 1
 
 
+def _one_column(y: Any) -> NDArray[Any]:
+    """Return a target as a vector; of one column, with a warning."""
+    if np.asarray(y).ndim == 2:
+        warn_user(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of "
+            "y to (n_samples,), for example using ravel().",
+            DataConversionWarning,
+        )
+    return np.asarray(column_or_1d(y))
+
+
 def _is_ragged(entries: Sequence[Any]) -> bool:
     return len({len(entry) for entry in entries if isinstance(entry, list | tuple)}) > 1
 
@@ -84,7 +97,7 @@ class FusionClassifierMixin(ClassifierMixin):
                 "class_weight is a list only where y has several labels; use a dict from each "
                 "class to its weight, or 'balanced'."
             )
-        y = column_or_1d(y, warn=True)
+        y = _one_column(y)
         assert_all_finite(y, input_name="y")
         if y.dtype == object and any(label is None for label in y):
             raise ValueError("Input y contains None: drop the samples whose class is unknown.")
@@ -99,16 +112,18 @@ class FusionClassifierMixin(ClassifierMixin):
         return encoder.transform(y).astype(np.float64)
 
     def _weigh_target(self, target: FloatArray, weight: FloatArray) -> FloatArray:
-        present = np.unique(target[weight > 0])
+        if self.class_weight is not None:
+            labels = self.classes_[target.astype(np.intp)]
+            weight = weigh_classes(weight, self.class_weight, labels)
+        present = np.unique(target[weight > 0]).astype(np.intp)
         if len(present) < 2:
+            names = [str(name) for name in self.classes_[present]]
             raise ValueError(
-                "After dropping samples of weight zero only one class is present: 1 class, "
-                f"{str(self.classes_[int(present[0])])!r}; at least 2 classes are needed."
+                "After dropping samples of weight zero only one class is present: "
+                f"{len(present)} class, {', '.join(map(repr, names)) or 'none'}; at least 2 "
+                "classes are needed (sample_weight and class_weight are multiplied)."
             )
-        if self.class_weight is None:
-            return weight
-        labels = self.classes_[target.astype(np.intp)]
-        return weigh_classes(weight, self.class_weight, labels)
+        return weight
 
     def _make_loss(self) -> BaseLoss:
         return BinaryCrossEntropy() if len(self.classes_) == 2 else CrossEntropy()
@@ -187,7 +202,7 @@ class FusionRegressorMixin(RegressorMixin):
                 f"got {n_columns} columns. Fit a model for each (scikit-learn's "
                 "MultiOutputRegressor)."
             )
-        y = column_or_1d(y, warn=True)
+        y = _one_column(y)
         if y.dtype.kind not in "biuf":
             try:
                 y = y.astype(np.float64)
@@ -202,7 +217,12 @@ class FusionRegressorMixin(RegressorMixin):
     def _target_scaling(self, target: FloatArray, weight: FloatArray) -> tuple[float, float]:
         mean = float(np.average(target, weights=weight))
         scale = float(np.sqrt(np.average((target - mean) ** 2, weights=weight)))
-        return mean, scale if scale > 0 else 1.0
+        if scale == 0.0:
+            warn_user(
+                f"y is {mean:g} in every training row: that is what will be predicted, and there "
+                "is nothing to explain.",
+            )
+        return mean, scale
 
     def _make_loss(self) -> BaseLoss:
         return REGRESSION_LOSSES[self.loss]()
@@ -229,6 +249,3 @@ class FusionRegressorMixin(RegressorMixin):
             :, 0
         ]
         return predictions
-
-    def __sklearn_tags__(self) -> Tags:
-        return super().__sklearn_tags__()

@@ -122,6 +122,11 @@ class RelevanceDisplay:
         while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
             is_pipeline = isinstance(estimator, Pipeline)
             estimator = estimator[-1] if is_pipeline else estimator.best_estimator_
+        if not hasattr(estimator, "decompose") and not hasattr(estimator, "relevance_scores_"):
+            raise TypeError(
+                f"{type(estimator).__name__} has no relevance scores; draw the effects of any "
+                "predictor with EffectsDisplay, or compute them with modality_effects."
+            )
         check_is_fitted(estimator, "relevance_scores_")
         scores = estimator.relevance_scores_
         known = {str(term): term.order for term in getattr(estimator, "terms_", ())}

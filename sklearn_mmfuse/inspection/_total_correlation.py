@@ -14,6 +14,7 @@ from sklearn.utils import Bunch
 
 from sklearn_mmfuse._groups import check_groups
 from sklearn_mmfuse._intervals import check_confidence, mean_error, mean_interval
+from sklearn_mmfuse._params import widths_of
 from sklearn_mmfuse._random import Seed, generator
 from sklearn_mmfuse._training import run_critic
 from sklearn_mmfuse._validation import check_modalities
@@ -34,7 +35,7 @@ def total_correlation(
     groups: ArrayLike | None = None,
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
-    hidden_layer_sizes: Sequence[int] = (64, 64),
+    hidden_layer_sizes: int | Sequence[int] = (64, 64),
     batch_size: int = 512,
     max_steps: int = 1200,
     confidence: float = 0.95,
@@ -62,7 +63,7 @@ def total_correlation(
         the interval is about persons.
     validation_fraction, test_fraction : float, default=0.15
         Shares of the rows by which training is stopped, and on which the bound is measured.
-    hidden_layer_sizes : sequence of int, default=(64, 64)
+    hidden_layer_sizes : int or sequence of int, default=(64, 64)
         Hidden layers of the critic.
     batch_size : int, default=512
         Rows per step, each with four shuffles.
@@ -109,7 +110,8 @@ def total_correlation(
     >>> 0.35 < result.value < 0.6
     True
     """
-    _check_numbers(dependency, hidden_layer_sizes, batch_size, max_steps)
+    _check_numbers(dependency, batch_size, max_steps)
+    hidden = widths_of(hidden_layer_sizes)
     check_confidence(confidence)
     blocks = check_modalities(_Reader(modalities), X, reset=True, dtype=np.dtype("float64"))
     n_rows = _check_blocks(blocks)
@@ -125,7 +127,7 @@ def total_correlation(
         blocks,
         parts,
         dependency,
-        hidden=tuple(int(width) for width in hidden_layer_sizes),
+        hidden=hidden,
         batch_size=int(batch_size),
         max_steps=int(max_steps),
         seed=int(rng.randint(2**31 - 1)),
@@ -151,12 +153,9 @@ class _Reader(BaseEstimator):
         self.modalities = modalities
 
 
-def _check_numbers(dependency: str, hidden: Any, batch_size: Any, max_steps: Any) -> None:
+def _check_numbers(dependency: str, batch_size: Any, max_steps: Any) -> None:
     if dependency not in DEPENDENCIES:
         raise ValueError(f"dependency must be one of {list(DEPENDENCIES)}; got {dependency!r}.")
-    widths = list(hidden) if np.iterable(hidden) else [None]
-    if not all(isinstance(width, int | np.integer) and width > 0 for width in widths):
-        raise ValueError(f"hidden_layer_sizes must hold positive integers; got {hidden!r}.")
     for name, value, least in (("batch_size", batch_size, 2), ("max_steps", max_steps, 1)):
         if not isinstance(value, int | np.integer) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")

@@ -33,6 +33,14 @@ class BaseLoss(Protocol):
         """Return the loss of every row, `(..., B)`."""
         ...
 
+    def doubted(self, raw: Tensor, target: Tensor, doubt: Tensor | float) -> Tensor:
+        """Return the loss of every row, were a share of them, `doubt`, of any class.
+
+        It bounds log-odds where all rows are told right (after Platt, 1999). A number `(E, 1)` for
+        each member, or one for all; numbers as targets have no doubt.
+        """
+        ...
+
     def smoothed(self) -> BaseLoss:
         """Return a loss with bounded curvature: this one, or one close to it."""
         ...
@@ -53,6 +61,14 @@ class _Smooth:
 
 class _RegressionLoss(_Smooth):
     link: ClassVar[str] = "identity"
+
+    def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every row, `(..., B)`."""
+        raise NotImplementedError
+
+    def doubted(self, raw: Tensor, target: Tensor, doubt: Tensor | float) -> Tensor:
+        """Return the loss of every row."""
+        return self.per_sample(raw, target)
 
     def intercept(
         self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int
@@ -110,6 +126,10 @@ class BinaryCrossEntropy(_Smooth):
         raw = raw.squeeze(-1)
         return F.softplus(raw) - target * raw
 
+    def doubted(self, raw: Tensor, target: Tensor, doubt: Tensor | float) -> Tensor:
+        """Return the loss of every row, were a share of them, `doubt`, of either class."""
+        return self.per_sample(raw, target + doubt * (0.5 - target))
+
     def intercept(
         self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int
     ) -> FloatArray:
@@ -127,6 +147,11 @@ class MultilabelCrossEntropy(_Smooth):
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of every row, `(..., B)`."""
         return (F.softplus(raw) - target * raw).mean(dim=-1)
+
+    def doubted(self, raw: Tensor, target: Tensor, doubt: Tensor | float) -> Tensor:
+        """Return the loss of every row, were a share of its labels, `doubt`, anything."""
+        own = doubt.unsqueeze(-1) if isinstance(doubt, Tensor) else doubt
+        return self.per_sample(raw, target + own * (0.5 - target))
 
     def intercept(
         self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int
@@ -147,6 +172,11 @@ class CrossEntropy(_Smooth):
         log_probability = F.log_softmax(raw, dim=-1)
         index = target.long().expand(raw.shape[:-1]).unsqueeze(-1)
         return -torch.take_along_dim(log_probability, index, dim=-1).squeeze(-1)
+
+    def doubted(self, raw: Tensor, target: Tensor, doubt: Tensor | float) -> Tensor:
+        """Return the loss of every row, were a share of them, `doubt`, of any class."""
+        own, any_class = self.per_sample(raw, target), -F.log_softmax(raw, dim=-1).mean(dim=-1)
+        return own + doubt * (any_class - own)
 
     def intercept(
         self, target: NDArray[np.generic], weight: FloatArray, n_outputs: int

@@ -73,11 +73,23 @@ class Objective(nn.Module):
         return total if regularizer is None else total + regularizer
 
     def data_loss(
-        self, raw: Tensor, target: Tensor, weight: Tensor, offset: Tensor | None = None
+        self,
+        raw: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        offset: Tensor | None = None,
+        doubt: Tensor | None = None,
     ) -> Tensor:
-        """Return the weighted mean loss of raw predictions `(..., E, B, C)`, `(..., E)`."""
+        """Return the weighted mean loss of raw predictions `(..., E, B, C)`, `(..., E)`.
+
+        With `doubt`, `(E, 1)`, that share of rows may be of any class.
+        """
         if offset is not None:
             raw = raw + offset
         share = weight / weight.shape[-1]
-        loss = self.loss.per_sample(raw, target)
+        loss = (
+            self.loss.per_sample(raw, target)
+            if doubt is None
+            else self.loss.doubted(raw, target, doubt)
+        )
         return loss @ share if share.dim() == 1 else (loss * share).sum(dim=-1)

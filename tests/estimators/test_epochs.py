@@ -52,6 +52,18 @@ def uneven_groups(n):
     return np.repeat(np.arange(40), sizes)[:n]
 
 
+def loss_of(plan, raw, watched):
+    """Return the loss of all watched rows, a row more than there are being of any class."""
+    loss, target = plan.loss, watched.y
+    if plan.loss.link == "identity":
+        return loss.per_sample(raw, target) @ watched.weight
+    classes = range(max(2, raw.shape[-1]))
+    any_class = sum(loss.per_sample(raw, torch.full_like(target, k)) for k in classes)
+    doubt = 1.0 / (sum(torch.count_nonzero(f.validation.weight) for f in plan.folds) + 1)
+    own = (1 - doubt) * loss.per_sample(raw, target) + doubt * any_class / len(classes)
+    return own @ watched.weight
+
+
 def losses_of_folds(plan, factors):
     """Return the loss of all rows left out `(epochs, factors)`, by skorch, one fold at a time."""
     n_steps = -(-len(plan.train) // plan.options.batch_size)
@@ -80,7 +92,7 @@ def losses_of_folds(plan, factors):
             on_epoch=(lambda: None, predict),
         )
         losses = [
-            [float(plan.loss.per_sample(own * f, watched.y) @ watched.weight) for f in factors]
+            [float(loss_of(plan, fold.bias + f * (own - fold.bias), watched)) for f in factors]
             for own in raw
         ]
         total = total + np.array(losses)
@@ -134,7 +146,9 @@ def test_log_odds_are_multiplied_by_what_suits_rows_left_out_and_still_add_up():
     rows = plan.train.double()
     values, bias = predict_network(model.module_, rows.X, rows.present)
     raw = values.sum(axis=2)[0] + bias
-    expected = plan.factor * (raw - raw.mean(axis=1, keepdims=True))
+    shares = np.log(np.bincount(plan.data.target.astype(int)) / N)
+    constant = shares - shares.mean()
+    expected = constant + plan.factor * (raw - raw.mean(axis=1, keepdims=True) - constant)
     np.testing.assert_allclose(model.decision_function(blocks), expected, atol=1e-9)
     np.testing.assert_allclose(model.decompose(blocks).sum(), expected, atol=1e-9)
     again = pickle.loads(pickle.dumps(model))
@@ -195,7 +209,7 @@ def test_rows_without_weight_are_nowhere():
 @pytest.mark.parametrize(
     ("params", "fit_params", "n"),
     [
-        ({}, {}, 99),
+        ({}, {}, 49),
         ({"early_stopping": False}, {}, N),
         ({}, {"groups": np.zeros(N)}, N),
         ({"net_params": {"iterator_train__num_workers": 0}}, {}, N),
@@ -246,50 +260,165 @@ def test_folds_may_be_those_of_a_splitter():
     model = MRORegressor(**QUICK, early_stopping="cv", validation_fraction=splitter)
     plan = plan_of(model, blocks, y)
     for fold, (train, validation) in zip(plan.folds, splitter.split(y), strict=True):
-        assert fold.train.picked.tolist() == sorted(train)
+        assert fold.train.picked.tolist() == train.tolist()
         assert fold.validation.picked.tolist() == validation.tolist()
 
 
 @pytest.mark.parametrize(
-    ("params", "groups"),
+    ("params", "message"),
     [
-        ({"net_params": {"iterator_train__num_workers": 0}}, None),
-        ({"validation_fraction": ShuffleSplit(1, random_state=0)}, None),
+        ({"net_params": {"iterator_train__num_workers": 0}}, "nets with net_params cannot be"),
+        (
+            {"validation_fraction": ShuffleSplit(1, random_state=0)},
+            "validation_fraction and groups give 1, and 1 have training rows of every class",
+        ),
+        ({"encoder": lambda: torch.nn.Linear(4, 2)}, "modules of your own and language models"),
     ],
-    ids=["net_params", "one fold"],
+    ids=["net_params", "one fold", "own module"],
 )
-def test_folds_that_cannot_be_are_refused_where_they_were_asked_for(params, groups):
+def test_folds_that_cannot_be_are_refused_where_they_were_asked_for(params, message):
     blocks = make_blocks(N)
-    model = MROClassifier(**QUICK, early_stopping="cv", **params)
-    with pytest.raises(ValueError, match="at least two folds side by side"):
-        model.fit(blocks, make_target(blocks, "binary"), groups=groups)
+    blocks["audio"] = blocks["text"]
+    model = FusionClassifier(**QUICK, fusion="late", early_stopping="cv", **params)
+    with pytest.raises(ValueError, match=f"at least two folds side by side: {message}"):
+        model.fit(blocks, make_target(blocks, "binary"))
     assert not hasattr(model, "module_")
+
+
+def test_a_critic_has_no_folds_where_modalities_are_absent():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "binary")
+    blocks["audio"][:3] = np.nan
+    kwargs = QUICK | {"max_epochs": 2}
+    assert not plan_of(MutualDependencyClassifier(**kwargs), blocks, y).folds
+    with pytest.raises(ValueError, match="critics cannot be where modalities are absent"):
+        MutualDependencyClassifier(**kwargs, early_stopping="cv").fit(blocks, y)
+
+
+def test_what_a_critic_finds_is_told_of_rows_that_folds_left_out():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "binary")
+    model = MutualDependencyClassifier(**QUICK, dependency="kl").fit(blocks, y)
+    plan = plan_of(MutualDependencyClassifier(**QUICK, dependency="kl"), blocks, y)
+    assert plan.folds
+    known = ["epoch", "train_loss", "dependency", "valid_loss", "valid_dependency", "dur"]
+    assert list(model.history_[0]) == known
+    # Rows left out of different folds: less than on the training rows, in the end.
+    assert model.history_[-1]["valid_dependency"] < model.history_[-1]["dependency"]
+
+
+def test_one_group_is_refused_where_folds_were_asked_for():
+    blocks = make_blocks(N)
     with pytest.raises(ValueError, match="`groups` has a single value"):
         MROClassifier(**QUICK, early_stopping="cv").fit(
             blocks, make_target(blocks, "binary"), groups=np.zeros(N)
         )
 
 
-def test_folds_that_lack_a_class_or_a_modality_are_left_out():
+def test_folds_that_do_not_fit_into_memory_side_by_side_are_for_who_asks(monkeypatch):
+    monkeypatch.setattr(_epochs, "how_many", lambda plan: 4)
     blocks = make_blocks(N)
-    y = np.repeat(["a", "b", "c"], [60, N - 61, 1])
-    plan = plan_of(MROClassifier(**QUICK), blocks, y)
-    assert len(plan.folds) == 4
+    y = make_target(blocks, "regression")
+    assert not plan_of(MRORegressor(**QUICK), blocks, y).folds
+    assert len(plan_of(MRORegressor(**QUICK, early_stopping="cv"), blocks, y).folds) == 5
+
+
+def test_a_fold_that_lacks_a_modality_is_left_out():
+    blocks = make_blocks(N)
     name = next(iter(blocks))
     blocks[name][1:] = np.nan  # one row alone has it
     plan = plan_of(MROClassifier(**QUICK), blocks, np.resize(["a", "b"], N))
     assert len(plan.folds) == 4
 
 
-def test_rows_left_out_for_folds_of_equal_size_may_be_all_that_have_a_modality():
+@pytest.mark.parametrize("alone", ["one row", "one person"])
+def test_a_class_that_only_one_fold_has_leaves_no_folds(alone):
+    blocks, groups = make_blocks(N), np.arange(N) // 4
+    y = np.resize(["a", "b"], N)
+    y[: 1 if alone == "one row" else 4] = "c"
+    params = {"groups": None if alone == "one row" else groups}
+    assert not plan_of(MROClassifier(**QUICK), blocks, y, **params).folds
+    with pytest.raises(ValueError, match="a class has its rows in a single fold, or a single gro"):
+        MROClassifier(**QUICK, early_stopping="cv").fit(blocks, y, **params)
+    y[-1] = "c"
+    plan = plan_of(MROClassifier(**QUICK | {"random_state": 1}), blocks, y, **params)
+    assert len(plan.folds) == 5
+
+
+def test_a_rare_class_is_as_rare_as_it_was():
+    """Whatever nets of noise say, and however sure they are."""
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(200, 3)), "b": rng.normal(size=(200, 5))}
+    groups = np.arange(200) // 5
+    y = (groups % 20 == 0).astype(int)  # two of forty persons
+    for model in (MROClassifier(random_state=0), RoutingClassifier(random_state=0)):
+        p = model.fit(X, y, groups=groups).predict_proba(X)[:, 1]
+        assert 0.02 < np.median(p) < 0.1, p
+        assert p.max() < 0.5
+
+
+@pytest.mark.parametrize("method", [MROClassifier, InTenseClassifier, RoutingClassifier])
+def test_no_number_of_rows_makes_a_net_infinitely_sure(method):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 150)
+    X = {"a": rng.normal(size=(150, 2)), "b": rng.normal(size=(150, 3))}
+    X["a"][:, 0] += 6 * y - 3
+    sure = np.abs(method(random_state=0).fit(X, y).decision_function(X))
+    assert 3 < np.median(sure) < 12
+
+
+def test_folds_of_unequal_sizes_train_on_all_their_rows():
     blocks = make_blocks(N)
-    name = next(iter(blocks))
-    groups = np.repeat([0, 1, 2, 3, 4], [60, 15, 15, 15, 15])
-    blocks[name][1:] = np.nan  # the fold without the large group trains on half as many rows
-    blocks[name][70] = 0.0
-    for seed in range(5):
-        model = MROClassifier(**QUICK | {"random_state": seed})
-        model.fit(blocks, np.resize(["a", "b"], N), groups=groups)
+    y = np.resize(["a", "b", "c"], N)
+    groups = np.repeat([0, 1, 2, 3, 4], [48, 18, 18, 18, 18])
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, size=N)
+    plan = plan_of(MROClassifier(**QUICK), blocks, y, groups, weight)
+    assert len(plan.folds) == 5
+    for fold in plan.folds:
+        rows = fold.train.picked.numpy()
+        assert len(rows) == 102
+        left_out = set(fold.validation.picked.numpy())
+        assert set(rows) == set(range(N)) - left_out
+        total = np.bincount(rows, weights=fold.train.weight.numpy())[np.unique(rows)]
+        np.testing.assert_allclose(total / weight[np.unique(rows)], total[0] / weight[rows.min()])
+        assert fold.train.weight.mean() == pytest.approx(1.0)
+
+
+def test_rows_that_a_split_names_more_often_keep_their_targets():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(N, size=N)
+    split = drawn, np.setdiff1d(np.arange(N), drawn)
+    plan = plan_of(
+        MRORegressor(**EXACT, early_stopping=True, validation_fraction=[split]), blocks, y
+    )
+    for name, block in blocks.items():
+        np.testing.assert_array_equal(plan.train.X[name], block[drawn])
+    np.testing.assert_allclose(plan.train.y, (y[drawn] - y[drawn].mean()) / y[drawn].std())
+
+
+def test_a_split_without_weight_on_one_side_is_no_fold():
+    blocks = make_blocks(N)
+    y, rows = make_target(blocks, "regression"), np.arange(N)
+    splits = [(rows[rows % 4 != k], rows[rows % 4 == k]) for k in range(4)]
+    params = {"early_stopping": "cv", "validation_fraction": splits}
+    plan = plan_of(MRORegressor(**QUICK, **params), blocks, y, weight=1.0 * (rows % 4 != 0))
+    assert len(plan.folds) == 3
+
+
+def test_a_group_of_nearly_all_rows_leaves_no_folds():
+    blocks, groups = make_blocks(N), np.r_[np.zeros(N - 1), 1]
+    assert not plan_of(
+        MRORegressor(**QUICK), blocks, make_target(blocks, "regression"), groups
+    ).folds
+
+
+@pytest.mark.parametrize("n", [N, 600])
+def test_max_epochs_of_net_params_wins(n):
+    blocks = make_blocks(n)
+    y = make_target(blocks, "regression")
+    assert MRORegressor(**QUICK, net_params={"max_epochs": 3}).fit(blocks, y).n_iter_ == 3
 
 
 def test_net_params_that_say_nothing_change_nothing():
@@ -350,6 +479,8 @@ def test_a_fold_that_diverges_ends_its_candidate_alone():
     kwargs = {"max_grad_norm": None, "learning_rate_schedule": "constant"}
     with pytest.raises(DivergedError, match=r"Try a smaller learning_rate \(now 1e\+30\)"):
         MRORegressor(**QUICK, learning_rate=1e30, **kwargs).fit(blocks, y)
+    with pytest.raises(DivergedError, match="diverged: in a fold of early_stopping='cv', the"):
+        MRORegressor(**QUICK, learning_rate=1e30, early_stopping="cv", **kwargs).fit(blocks, y)
     search = MultimodalSearchCV(
         MRORegressor(**QUICK, **kwargs), {"learning_rate": [1e-3, 1e30]}, cv=2, refit=False
     )
@@ -359,6 +490,18 @@ def test_a_fold_that_diverges_ends_its_candidate_alone():
     ):
         search.fit(blocks, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
+
+
+@pytest.mark.filterwarnings("ignore:Modality 'text' has values so far:UserWarning")
+def test_all_rows_are_trained_for_all_epochs_where_folds_diverge():
+    blocks = make_blocks(N)
+    y = make_target(blocks, "regression")
+    blocks["text"][0] = 1e37  # which has a scale beside all rows, and none where it is left out
+    params = QUICK | {"input_scaling": "standard"}
+    model = MRORegressor(**params).fit(blocks, y)
+    assert model.n_iter_ == params["max_epochs"]
+    alone = MRORegressor(**params, early_stopping=False).fit(blocks, y)
+    np.testing.assert_array_equal(model.predict(blocks), alone.predict(blocks))
 
 
 def test_teams_of_several_fits_do_not_know_of_each_other():
@@ -371,7 +514,8 @@ def test_teams_of_several_fits_do_not_know_of_each_other():
         alone = plan_of(model, blocks, y)
         choose_epochs(model._build_net, [alone])
         assert plan.options.stop_after == alone.options.stop_after
-        np.testing.assert_allclose(plan.fold_losses, alone.fold_losses, rtol=1e-9)
+        for row, own in zip(plan.fold_history, alone.fold_history, strict=True):
+            assert row == pytest.approx(own, rel=1e-9)
 
 
 def test_stacks_hold_whole_teams(monkeypatch):

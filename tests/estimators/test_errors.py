@@ -1,14 +1,22 @@
 """Bad input gets one clear sentence, before work is done, and leaves nothing half-fitted."""
 
+import re
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 
-from sklearn_mmfuse import MROClassifier, MRORegressor, MultimodalData
+from sklearn_mmfuse import (
+    InTenseRegressor,
+    MROClassifier,
+    MRORegressor,
+    MultimodalData,
+    RoutingRegressor,
+    SMURFRegressor,
+)
 
 RNG = np.random.default_rng(0)
 TEXT, AUDIO = RNG.normal(size=(20, 4)), RNG.normal(size=(20, 3))
@@ -130,6 +138,108 @@ def test_bad_input_at_predict_names_the_modality(X, message):
     model = MROClassifier(max_epochs=1).fit(GOOD, Y)
     with pytest.raises(ValueError, match=message):
         model.predict(X)
+
+
+def test_a_number_is_one_hidden_layer_and_a_tuple_names_modalities():
+    one = MROClassifier(max_epochs=1, random_state=0, hidden_layer_sizes=8).fit(GOOD, Y)
+    same = MROClassifier(max_epochs=1, random_state=0, hidden_layer_sizes=(8,)).fit(GOOD, Y)
+    np.testing.assert_array_equal(one.predict_proba(GOOD), same.predict_proba(GOOD))
+    picked = MROClassifier(max_epochs=1, random_state=0, modalities=("audio", "text"))
+    assert picked.fit(GOOD, Y).modality_names_ == ["audio", "text"]
+    for sizes in (0, True, (8, 2.5)):
+        with pytest.raises(ValueError, match=r"hidden_layer_sizes.*(positive integers|int in the)"):
+            MROClassifier(max_epochs=1, hidden_layer_sizes=sizes).fit(GOOD, Y)
+
+
+def test_a_target_that_never_varies_has_nothing_to_explain():
+    for method in (MRORegressor, SMURFRegressor, InTenseRegressor, RoutingRegressor):
+        model = method(max_epochs=2)
+        with pytest.warns(UserWarning, match="y is 3 in every training row") as caught:
+            model.fit(GOOD, np.full(20, 3.0))
+        assert caught[0].filename == __file__
+        np.testing.assert_array_equal(model.predict(GOOD), 3.0)
+        np.testing.assert_array_equal(model.decompose(GOOD).values, 0.0)
+        assert (model.relevance_scores_ == 0.0).all()
+
+
+def test_digits_that_are_not_kept_are_named():
+    time = 1.7e9 + np.linspace(0, 1800, 200)[:, np.newaxis]  # seconds of a session
+    X, y = {"time": time, "audio": RNG.normal(size=(200, 2))}, time[:, 0] / 1000
+    with pytest.warns(UserWarning, match="float32 hardly keeps: 'time' in 0. Subtract a constant"):
+        model = MRORegressor(max_epochs=20, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.9
+    exact = MRORegressor(max_epochs=20, random_state=0, dtype="float64").fit(X, y)
+    assert exact.score(X, y) > 0.98
+
+
+@pytest.mark.parametrize("codes", [[-999.0], [-99.0, -999.0], [1e9]], ids=str)
+def test_codes_of_what_is_missing_are_named(codes):
+    rng = np.random.default_rng(0)
+    X = {name: rng.integers(1, 6, size=(60, 2)).astype(float) for name in ("text", "audio")}
+    X["audio"][: len(codes), 1] = codes
+    X["audio"][10:15, 1] = codes[-1]
+    number = re.escape(f"{codes[-1]:g}")
+    message = f"Modality 'audio' has values so far .* of these: {number} in column 1. If they"
+    with pytest.warns(UserWarning, match=message):
+        MRORegressor(max_epochs=1).fit(X, rng.normal(size=60))
+    MRORegressor(max_epochs=1, input_scaling=None).fit(X, rng.normal(size=60))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.arange(60) == 3,
+        np.random.default_rng(0).normal(size=60),
+        np.random.default_rng(0).poisson(0.3, size=60),
+        np.r_[np.full(58, -1.0), 0.0, 1000.0],
+    ],
+    ids=["indicator", "normal", "counts", "two others"],
+)
+def test_what_is_far_out_for_no_code_is_left_alone(column):
+    X = {"text": np.c_[column], "audio": np.random.default_rng(1).normal(size=(60, 2))}
+    MRORegressor(max_epochs=1).fit(X, np.arange(60.0))
+
+
+@pytest.mark.parametrize("name", ["y", "sample_weight", "groups"])
+def test_what_comes_beside_x_has_its_rows_in_the_same_order(name):
+    frames = {"text": FRAME, "audio": pd.DataFrame(AUDIO)}
+    beside = {
+        "y": pd.Series(Y),
+        "sample_weight": pd.Series(np.ones(20)),
+        "groups": pd.Series(np.arange(20) // 2),
+    }
+    MROClassifier(max_epochs=1).fit(frames, **beside)
+    beside[name] = beside[name].iloc[::-1]
+    for X in (frames, FRAME.add_prefix("text__")):
+        with pytest.raises(ValueError, match=rf"^{name} has the row labels of .* in another order"):
+            MROClassifier(max_epochs=1).fit(X, **beside)
+
+
+@pytest.mark.parametrize(
+    "pair", [(np.arange(15), np.arange(15, 20)), [np.arange(15, 20)], "0.1"], ids=str
+)
+def test_splits_are_pairs_in_a_list(pair):
+    model = MROClassifier(max_epochs=1, early_stopping=True, validation_fraction=pair)
+    with pytest.raises(ValueError, match=r"a single pair is a list as well: \[\(train, valid"):
+        model.fit(GOOD, Y)
+
+
+@pytest.mark.parametrize("weights", [{0: 0, 1: 0}, {0: 0, 1: 1}])
+def test_class_weights_that_leave_no_two_classes(weights):
+    with pytest.raises(ValueError, match=r"at least 2 classes are needed \(sample_weight and cl"):
+        MROClassifier(class_weight=weights).fit(GOOD, Y)
+
+
+def test_a_frame_that_has_not_been_transformed_is_told_from_others():
+    model = MROClassifier(max_epochs=1).fit(GOOD, Y)
+    with pytest.raises(ValueError, match=r"columns of X name no modalities.*pipeline\[:-1\]"):
+        model.decompose(FRAME)
+
+
+def test_a_column_as_target_is_pointed_at():
+    with pytest.warns(DataConversionWarning, match="column-vector y") as caught:
+        MRORegressor(max_epochs=1).fit(GOOD, RNG.normal(size=(20, 1)))
+    assert caught[0].filename == __file__
 
 
 def test_one_modality_says_what_it_means():

@@ -26,11 +26,11 @@ from sklearn_mmfuse.datasets import (
 from sklearn_mmfuse.estimators import _intense
 from sklearn_mmfuse.estimators._epochs import choose_epochs
 from sklearn_mmfuse.estimators._fitting import Shared
+from sklearn_mmfuse.estimators._held_out import Predictions
 from sklearn_mmfuse.estimators._last_layer import (
-    Predictions,
     best_factor,
     fit_last_layer,
-    predict_held_out,
+    predict_by_last_layer,
 )
 from sklearn_mmfuse.inspection import RelevanceDisplay, modality_effects
 from sklearn_mmfuse.losses import SquaredError
@@ -404,7 +404,7 @@ def test_without_held_out_rows_the_training_rows_are_asked():
     rng = np.random.default_rng(0)
     X = {name: rng.normal(size=(100, 2)) for name in "ab"}
     model = InTenseRegressor(max_epochs=2, n_bootstrap=0, early_stopping=False, random_state=0)
-    model.fit(X, np.full(100, 3.0))
+    model.set_params(reg_lambda=0.05, max_order=1).fit(X, rng.normal(size=100))
     with pytest.warns(UserWarning, match="On the 100 training rows"):
         model.relevance_scores_  # noqa: B018
 
@@ -569,7 +569,7 @@ def test_rows_that_folds_left_out_are_predicted_by_nets_that_have_not_seen_them(
     plan = model._plan(toy.data, y, None, groups, Shared())
     choose_epochs(model._build_net, [plan])
     fusion = fit_last_layer(plan.net, plan.train, plan.loss, plan.rng)
-    told = predict_held_out(plan, fusion)
+    told = predict_by_last_layer(plan, fusion)
     assert len(told.raw) == 300
     start = 0
     for fold, net in zip(plan.folds, plan.fold_nets, strict=True):

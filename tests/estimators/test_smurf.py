@@ -60,6 +60,7 @@ def test_without_a_penalty_unique_and_redundant_are_arbitrary():
     assert np.corrcoef(smurf[:, 1, 0], r_ab)[0, 1] > np.corrcoef(none[:, 1, 0], r_ab)[0, 1] + 0.2
 
 
+@pytest.mark.filterwarnings("ignore:On the .* the model is not reliably better:UserWarning")
 @pytest.mark.parametrize("kind", ["regression", "binary", "multiclass"])
 @pytest.mark.parametrize("max_order", [1, 2, 3])
 @pytest.mark.parametrize("factorization", ["smurf", "ehgr"])

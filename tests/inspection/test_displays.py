@@ -282,6 +282,8 @@ def test_displays_of_an_estimator_and_of_a_pipeline():
     DecompositionDisplay.from_estimator(pipe, "X")
     assert pipe[-1].seen == "x"
     assert RelevanceDisplay.from_estimator(pipe).ax_.get_xlabel() == "relevance"
+    with pytest.raises(TypeError, match="FunctionTransformer has no relevance scores; draw the ef"):
+        RelevanceDisplay.from_estimator(FunctionTransformer().fit("X"))
 
 
 # The beeswarm ------------------------------------------------------------------------------------

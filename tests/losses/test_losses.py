@@ -9,6 +9,7 @@ from sklearn_mmfuse.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
+    MultilabelCrossEntropy,
     Objective,
     SquaredError,
 )
@@ -36,6 +37,28 @@ def expected(loss, raw, target):
 def test_per_sample_loss_is_the_negative_log_likelihood_of_its_link(loss, raw, target):
     value = loss.per_sample(torch.tensor(raw), torch.tensor(target, dtype=torch.float64))
     np.testing.assert_allclose(value.numpy(), expected(loss, raw, target), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("loss", "raw", "target"), CASES)
+@pytest.mark.parametrize("doubt", [0.3, torch.tensor([[0.1], [0.6]])], ids=["one", "each"])
+def test_a_doubted_row_may_be_of_any_class(loss, raw, target, doubt):
+    raw, target = torch.tensor(raw), torch.tensor(target, dtype=torch.float64)
+    value = loss.doubted(raw, target, doubt)
+    own = loss.per_sample(raw, target)
+    if loss.link == "identity":
+        assert torch.equal(value, own)
+        return
+    each = [loss.per_sample(raw, torch.full_like(target, k)) for k in range(max(2, raw.shape[2]))]
+    torch.testing.assert_close(value, (1 - doubt) * own + doubt * sum(each) / len(each))
+
+
+@pytest.mark.parametrize("doubt", [0.3, torch.tensor([[0.1], [0.6]])], ids=["one", "each"])
+def test_a_doubted_label_may_be_anything(doubt):
+    loss, raw = MultilabelCrossEntropy(), torch.tensor(RNG.normal(size=(2, 9, 3)))
+    target = torch.tensor(RNG.integers(0, 2, size=(9, 3)), dtype=torch.float64)
+    other = (loss.per_sample(raw, target) + loss.per_sample(raw, 1 - target)) / 2
+    expected = (1 - doubt) * loss.per_sample(raw, target) + doubt * other
+    torch.testing.assert_close(loss.doubted(raw, target, doubt), expected)
 
 
 @pytest.mark.parametrize(("loss", "raw", "target"), CASES[2:])

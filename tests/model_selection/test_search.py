@@ -452,6 +452,7 @@ def test_what_overrides_fit_is_fitted_by_it():
     search_both(pipe, {"clf__dropout": [0.0, 0.2]}, cv=2)
 
 
+@pytest.mark.filterwarnings("ignore:On the .* the model is not reliably better:UserWarning")
 def test_scorers_may_look_at_explanations():
     def largest(estimator, X, y):
         return estimator.relevance_scores_.max()
