@@ -67,7 +67,7 @@ modalities : list of str or dict of str to selector, default=None
         those of the class shares by the one factor that did, since few rows make nets too sure (or
         not sure enough); two to five times as long.
         False: after `max_epochs`. "auto" is True from 500 samples on, or when `validation_fraction`
-        names the rows; "cv" from 50 samples on, of vectors only (not with one group, with a class
+        names the rows; "cv" from 32 samples on, of vectors only (not with one group, with a class
         that one fold alone has, with `net_params` or modules of your own, and in mutual-dependency
         maximization not where modalities are absent); and False otherwise.
     validation_fraction : float or splitter, default=0.1

@@ -51,8 +51,8 @@ PIECE = 2**20  # values that are looked at at once, in float64
 
 # Below this many samples rows that only watch are missed, and folds cost little time.
 EARLY_STOPPING_MIN_SAMPLES = 500
-# Below this many, losses of rows left out are too few to choose by.
-CROSS_VALIDATION_MIN_SAMPLES = 50
+# Below this many, a fold leaves out a handful of rows, which tell next to nothing.
+CROSS_VALIDATION_MIN_SAMPLES = 32
 
 
 class Shared:

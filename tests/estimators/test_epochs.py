@@ -209,7 +209,7 @@ def test_rows_without_weight_are_nowhere():
 @pytest.mark.parametrize(
     ("params", "fit_params", "n"),
     [
-        ({}, {}, 49),
+        ({}, {}, 31),
         ({"early_stopping": False}, {}, N),
         ({}, {"groups": np.zeros(N)}, N),
         ({"net_params": {"iterator_train__num_workers": 0}}, {}, N),
