@@ -22,7 +22,11 @@ from sklearn_mmfuse._training._members import (
 )
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._schedule import SCHEDULES
-from sklearn_mmfuse._training._split import cross_validation_splits, n_classes, validation_split
+from sklearn_mmfuse._training._split import (
+    cross_validation_splits,
+    holds_every_class,
+    validation_split,
+)
 from sklearn_mmfuse._training._threads import at_most
 from sklearn_mmfuse._training._total_correlation import CriticResult, run_critic
 
@@ -46,9 +50,9 @@ __all__ = [
     "fit_fusion_layer",
     "fit_members",
     "fit_network",
+    "holds_every_class",
     "load_members",
     "member_state",
-    "n_classes",
     "predict_network",
     "resolve_device",
     "run_critic",

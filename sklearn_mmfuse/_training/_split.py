@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-__all__ = ["cross_validation_splits", "n_classes", "validation_split"]
+__all__ = ["cross_validation_splits", "holds_every_class", "validation_split"]
 
 N_FOLDS = 5
 
@@ -146,7 +146,7 @@ def _smallest_class(y: NDArray[np.generic]) -> int:
     return int(np.unique(y, return_counts=True)[1].min())
 
 
-def n_classes(y: NDArray[np.generic]) -> int:
+def _count_classes(y: NDArray[np.generic]) -> int:
     """Return how many classes there are, over all columns."""
     return sum(len(np.unique(column)) for column in np.atleast_2d(y.T))
 
@@ -156,7 +156,7 @@ def _first_complete(splits: Iterable[Split], y: NDArray[np.generic], classificat
     first: Split | None = None
     for sides in splits:
         train, validation = (_positions(side, len(y)) for side in sides)
-        if _holds_every_class(train, y, classification):
+        if not classification or holds_every_class(y[train], y):
             return train, validation
         first = first or (train, validation)
     if first is None:
@@ -164,8 +164,9 @@ def _first_complete(splits: Iterable[Split], y: NDArray[np.generic], classificat
     return first
 
 
-def _holds_every_class(rows: Indices, y: NDArray[np.generic], classification: bool) -> bool:
-    return not classification or n_classes(y[rows]) == n_classes(y)
+def holds_every_class(some: NDArray[np.generic], every: NDArray[np.generic]) -> bool:
+    """Return whether some targets are of as many classes, over all columns, as all of them."""
+    return _count_classes(some) == _count_classes(every)
 
 
 def _positions(side: Any, n_rows: int) -> Indices:

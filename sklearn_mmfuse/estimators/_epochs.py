@@ -24,7 +24,7 @@ from sklearn_mmfuse._training import (
     batch_bounds,
     factors_of,
     fit_members,
-    n_classes,
+    holds_every_class,
 )
 from sklearn_mmfuse.estimators._fitting import FitData, FitPlan, Fold
 from sklearn_mmfuse.estimators._stacks import architecture, how_many
@@ -107,7 +107,7 @@ def _holds_classes(plan: FitPlan, rows: Indices) -> bool:
     if plan.loss.link == "identity":
         return True
     target = plan.data.target
-    return n_classes(target[rows]) == n_classes(target[plan.data.weight > 0])
+    return holds_every_class(target[rows], target[plan.data.weight > 0])
 
 
 def _folds(
@@ -135,10 +135,8 @@ def _folds(
 def _repeated(data: FitData, rows: Indices, length: int, scaling: tuple[float, float]) -> Rows:
     """Return training rows, some of them twice or more often, which then share their weight."""
     places = np.resize(rows, length)
-    repeated = data.rows(places, *scaling)
     weight = data.weight[places] / np.bincount(places)[places]
-    weight *= length / weight.sum()
-    return replace(repeated, weight=torch.tensor(weight, dtype=repeated.weight.dtype))
+    return _weighted(data, places, weight * (length / weight.sum()), scaling)
 
 
 def _padded(
@@ -150,8 +148,15 @@ def _padded(
     """
     places = np.resize(rows, length)
     weight = np.where(np.arange(length) < len(rows), data.weight[places], 0.0) / mean_weight
-    padded = data.rows(places, *scaling)
-    return replace(padded, weight=torch.tensor(weight, dtype=padded.weight.dtype))
+    return _weighted(data, places, weight, scaling)
+
+
+def _weighted(
+    data: FitData, places: Indices, weight: NDArray[np.float64], scaling: tuple[float, float]
+) -> Rows:
+    """Return rows with weights of their own."""
+    rows = data.rows(places, *scaling)
+    return replace(rows, weight=torch.tensor(weight, dtype=rows.weight.dtype))
 
 
 def choose_epochs(build_net: BuildNet, plans: Sequence[FitPlan]) -> list[DivergedError | None]:
@@ -172,14 +177,13 @@ def choose_epochs(build_net: BuildNet, plans: Sequence[FitPlan]) -> list[Diverge
     errors: list[DivergedError | None] = [None] * len(plans)
     for numbers in _stacks(plans):
         config = plans[numbers[0]].config
-        owners = [i for i in numbers for _ in plans[i].folds]
-        members = [_fold_member(plans[i], fold, i) for i in numbers for fold in plans[i].folds]
+        teams = {i: [_fold_member(plans[i], fold, i) for fold in plans[i].folds] for i in numbers}
+        members = [member for team in teams.values() for member in team]
         stack = build_net({**config, "n_members": len(members)})
-        outcomes = fit_members(members, stack.to(getattr(torch, str(config["dtype"]))))
-        for i in numbers:
-            own = [e for e, i_of in enumerate(owners) if i_of == i]
-            errors[i] = _learn(plans[i], [outcomes[e] for e in own])
-            plans[i].fold_nets = [members[e].net for e in own]
+        outcomes = iter(fit_members(members, stack.to(getattr(torch, str(config["dtype"])))))
+        for i, team in teams.items():
+            errors[i] = _learn(plans[i], [next(outcomes) for _ in team])
+            plans[i].fold_nets = [member.net for member in team]
     return errors
 
 

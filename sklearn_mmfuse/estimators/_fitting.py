@@ -292,9 +292,13 @@ class FitPlan:
         """Return the rows of a history with what folds promised for each epoch, if there were."""
         if not self.fold_history:
             return history
-        told = [self.fold_history[row["epoch"] - 1] for row in history]
-        duration = [{"dur": row.pop("dur")} for row in history]
-        return [row | own | last for row, own, last in zip(history, told, duration, strict=True)]
+        last = "dur"
+        return [
+            {key: row[key] for key in row if key != last}
+            | dict(self.fold_history[row["epoch"] - 1])
+            | {last: row[last]}
+            for row in history
+        ]
 
     def member(self) -> Member:
         """Return what one of many nets that are trained at once needs."""

@@ -161,6 +161,12 @@ class MultilabelCrossEntropy(_Smooth):
         return np.asarray(logit(np.clip(share, 1e-6, 1 - 1e-6)))
 
 
+def _surprise(log_probability: Tensor, target: Tensor) -> Tensor:
+    """Return minus the logarithm of the probability `(..., B, C)` of each row's own class."""
+    index = target.long().expand(log_probability.shape[:-1]).unsqueeze(-1)
+    return -torch.take_along_dim(log_probability, index, dim=-1).squeeze(-1)
+
+
 class CrossEntropy(_Smooth):
     """Cross-entropy of C logits against class numbers."""
 
@@ -169,13 +175,12 @@ class CrossEntropy(_Smooth):
 
     def per_sample(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of every row, `(..., B)`."""
-        log_probability = F.log_softmax(raw, dim=-1)
-        index = target.long().expand(raw.shape[:-1]).unsqueeze(-1)
-        return -torch.take_along_dim(log_probability, index, dim=-1).squeeze(-1)
+        return _surprise(F.log_softmax(raw, dim=-1), target)
 
     def doubted(self, raw: Tensor, target: Tensor, doubt: Tensor | float) -> Tensor:
         """Return the loss of every row, were a share of them, `doubt`, of any class."""
-        own, any_class = self.per_sample(raw, target), -F.log_softmax(raw, dim=-1).mean(dim=-1)
+        log_probability = F.log_softmax(raw, dim=-1)
+        own, any_class = _surprise(log_probability, target), -log_probability.mean(dim=-1)
         return own + doubt * (any_class - own)
 
     def intercept(
