@@ -15,8 +15,8 @@ from sklearn_mmfuse._training._tape import MEMORY, Tape
 
 __all__ = ["StepGradients"]
 
-# Batches of a kind that are computed as written before one is recorded: recording takes as long as
-# about ten steps of a small net save.
+# Batches of a kind that are computed as written before one is recorded, unless more than these are
+# certain to come: recording takes as long as five to ten steps of a small net save.
 BEFORE_RECORDING = 10
 
 # Of the largest number: what is wrong in a replay is wrong by more than that.
@@ -29,11 +29,12 @@ Loss = Callable[[Batch], Tensor]
 class StepGradients:
     """Computes the losses of a batch, one per member, and leaves the gradients in the parameters.
 
-    After some batches of equal shapes one is recorded on a :class:`Tape`, and those that follow
-    are replayed, which comes to the same in a fraction of the time; on a GPU as a CUDA graph. So
-    the loss may read nothing that changes from step to step but the batch, the parameters, and
-    tensors that others change in place; what it changes itself has to come with the batch, so that
-    a step may be repeated. A loss that cannot be recorded is computed as it is written.
+    Of batches of equal shapes one is recorded on a :class:`Tape`, the second if many more are
+    certain to come. Those that follow are replayed, which comes to the same in a fraction of the
+    time; on a GPU as a CUDA graph. So the loss may read nothing that changes from step to step but
+    the batch, the parameters, and tensors that others change in place; what it changes itself has
+    to come with the batch, so that a step may be repeated. A loss that cannot be recorded is
+    computed as it is written.
 
     Parameters
     ----------
@@ -45,8 +46,13 @@ class StepGradients:
         self._parameters = parameters
         self.forget()
 
-    def forget(self) -> None:
-        """Drop what was recorded: parameters, or what else is read, are no longer where it was."""
+    def forget(self, *, n_certain: int = 0) -> None:
+        """Drop what was recorded: parameters, or what else is read, are no longer where it was.
+
+        Batches of each kind are certain to come `n_certain` times before it is dropped again.
+        """
+        # What a loss keeps from its first time on is not to be done again in every replay.
+        self._n_written = 1 if n_certain > BEFORE_RECORDING else BEFORE_RECORDING
         self._seen: Counter[Hashable] = Counter()
         self._recorded: dict[Hashable, _RecordedStep | None] = {}
 
@@ -59,7 +65,7 @@ class StepGradients:
         kind = tuple(map(_kind, leaves))
         if kind not in self._recorded:
             self._seen[kind] += 1
-            if self._seen[kind] <= BEFORE_RECORDING:
+            if self._seen[kind] <= self._n_written:
                 return self._compute(loss, batch)
             return self._record(kind, loss, batch)
         if (recorded := self._recorded[kind]) is None:

@@ -294,8 +294,8 @@ class _PartTraining:
         self.done_before = [
             len(o.history) if isinstance(o, TrainingResult) else 0 for o in outcomes
         ]
-        self._keep_only(self._not_failed(self.live.tolist()))
-        self._settle()
+        self._keep_only(self._not_failed(self.live.tolist()), epoch=0)
+        self._settle(epoch=0)
 
     def _make_player(self, training: Sequence[Rows], seeds: Sequence[int]) -> CriticPlayer | None:
         """Return the other player of all members, where there is to be one."""
@@ -488,17 +488,20 @@ class _PartTraining:
             self.best.update(self.part, self.live, valid_loss, epoch)
         left = self._not_failed(self.live.tolist())
         for e in list(left):
-            stale = valid_loss is not None and (
-                epoch - self.best.epoch[e] >= self.options[e].n_iter_no_change
-            )
-            if stale or epoch >= self.ends[e]:
+            if epoch >= self._end_of(e):
                 left.remove(e)
                 best = epoch if valid_loss is None else int(self.best.epoch[e])
                 self._result(e).best_epoch = self.done_before[e] + best
                 self._result(e).part_epochs.append(best)
         if valid_loss is None:
             self.best.store(self.part, self.live, sorted(set(self.live.tolist()) - set(left)))
-        self._keep_only(left)
+        self._keep_only(left, epoch)
+
+    def _end_of(self, e: int) -> int:
+        """Return the epoch in which a member is done, if it does not become better before."""
+        if self.watched is None:
+            return self.ends[e]
+        return min(self.ends[e], int(self.best.epoch[e]) + self.options[e].n_iter_no_change)
 
     def _of_teams(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what decides for every member that is left: its loss, or that of its team.
@@ -517,16 +520,17 @@ class _PartTraining:
         """Return the members that have not failed."""
         return [e for e in members if isinstance(self.outcomes[e], TrainingResult)]
 
-    def _keep_only(self, left: Sequence[int]) -> None:
+    def _keep_only(self, left: Sequence[int], epoch: int) -> None:
         if len(left) < len(self.live):
             self._take_out_others(left)
-            self._settle()
+            self._settle(epoch)
 
-    def _settle(self) -> None:
+    def _settle(self, epoch: int) -> None:
         """Prepare what stays as it is until the next members leave; steps may be recorded."""
         self._set_member_options()
         self.progress = torch.zeros(len(self.live)).to(self.part.bias.device)
-        self.gradients.forget()
+        first_end = min(map(self._end_of, self.live.tolist()), default=epoch)
+        self.gradients.forget(n_certain=first_end - epoch)
         more = any(self.options[e].interaction_decay > 1.0 for e in self.live.tolist())
         self.interaction_weights = self.part.interaction_weights() if more else []
         self.work = work_of(self.part, self.blocks, self.options[0].batch_size)

@@ -100,12 +100,6 @@ class Tape(TorchDispatchMode):
         self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
     ) -> str | None:
         """Add an operation that has just run; return why it cannot be repeated, or None."""
-        # As they are now: others may be given another shape in place.
-        args, kwargs, result = (
-            _shown(args),
-            {k: _shown(v) for k, v in kwargs.items()},
-            _shown(result),
-        )
         read, results = [*_tensors(args), *_tensors(kwargs.values())], list(_tensors([result]))
         # Numbers are handed on as tensors of no dimension, of any device.
         self._devices |= {tensor.device for tensor in (*read, *results) if tensor.dim()}
@@ -114,10 +108,14 @@ class Tape(TorchDispatchMode):
         if op.overloadpacket is aten.lift_fresh:
             self._constants |= {_memory(tensor): tensor for tensor in results}
         written = {_memory(t) for t in _tensors(_written(op, args, kwargs))}
-        if written and not _reshapes(op):
-            self._steps.append(partial(_direct(op), *args, **kwargs))
-        elif new and op.overloadpacket not in UNFILLED:
-            self._steps.append(_filling(op, args, kwargs, result))
+        if (written and not _reshapes(op)) or (new and op.overloadpacket not in UNFILLED):
+            # As they are now: others may be given another shape in place.
+            args, kwargs = _shown(args), {k: _shown(v) for k, v in kwargs.items()}
+            self._steps.append(
+                partial(_direct(op), *args, **kwargs)
+                if written
+                else _filling(op, args, kwargs, _shown(result))
+            )
         return self._refuse_memory(op, bool(written), n_new=len(new), n_results=len(results)) or (
             f"{op} writes into a constant" if written & self._constants.keys() else None
         )

@@ -61,7 +61,6 @@ from sklearn_mmfuse.estimators._fitting import (
     train_in_context,
 )
 from sklearn_mmfuse.estimators._held_out import predict_held_out, why_chance
-from sklearn_mmfuse.estimators._missing import contribution_moments
 from sklearn_mmfuse.losses import BaseLoss, Penalty
 from sklearn_mmfuse.nets import EncoderSpec, FusionNet
 
@@ -538,8 +537,9 @@ class BaseFusionEstimator(ExplainedPredictions, CallbackSupportMixin, BaseEstima
             "module_": as_predictor(plan.net, plan.train),
             "_target_mean": mean,
             "_target_scale": scale,
-            "_term_means": np.zeros((1, len(self.terms_), plan.net.n_outputs)),
+            "_term_means": self._no_means(plan.net),
             "_moments": None,
+            "_uncentered": None,
         }
 
     def _prediction_scaling(self, plan: FitPlan) -> tuple[float | FloatArray, float]:
@@ -555,15 +555,10 @@ class BaseFusionEstimator(ExplainedPredictions, CallbackSupportMixin, BaseEstima
         self.history_ = plan.with_fold_history(result.history)
         self.n_iter_ = max(row["epoch"] for row in result.history)
         self.best_epoch_ = result.best_epoch
-        values, bias, absent = self._net_terms(net, data.blocks)
-        there = np.ones(values.shape[1:3]) if absent is None else 1.0 - absent
-        total = data.weight @ there
-        weighted = np.einsum("n,nt,entc->etc", data.weight, there, values)
-        self._term_means = weighted / np.where(total > 0, total, 1.0)[:, np.newaxis]
-        self._moments = None
-        parts = self._as_parts(values, bias, absent)
-        self._moments = contribution_moments(parts.values, data.weight, parts.absent)
+        self._term_means, self._moments = self._no_means(net), None
+        self._uncentered = data
         if describe:
+            parts = self._center(net)
             self._describe(net, parts, data, plan.index)
             self._chance = self._doubts(plan)
         self.module_ = net

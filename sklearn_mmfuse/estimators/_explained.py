@@ -19,7 +19,7 @@ from sklearn_mmfuse._validation import check_modalities
 from sklearn_mmfuse._warnings import warn_user
 from sklearn_mmfuse.estimators._ensemble import mean_decomposition, mean_effects, member_nets
 from sklearn_mmfuse.estimators._fitting import FitData, as_tensors, present_rows
-from sklearn_mmfuse.estimators._missing import keep_available, recover
+from sklearn_mmfuse.estimators._missing import contribution_moments, keep_available, recover
 from sklearn_mmfuse.estimators._purify import purified, term_effects
 from sklearn_mmfuse.nets import FusionNet
 
@@ -45,6 +45,9 @@ class ExplainedPredictions:
     # contributions are recovered by.
     _term_means: FloatArray
     _moments: FloatArray | None
+    # The training rows, where only predictions were wanted: which need no means, unless of rows
+    # that lack a modality.
+    _uncentered: FitData | None = None
     # How raw predictions become those of the target.
     _target_mean: float | FloatArray
     _target_scale: float
@@ -223,7 +226,26 @@ class ExplainedPredictions:
         values, bias, absent = self._net_terms(net, blocks)
         if absent is not None:
             self._say_if_nothing_is_left(absent)
+            if self._uncentered is not None:
+                self._center(net)
         return self._as_parts(values, bias, absent)
+
+    @staticmethod
+    def _no_means(net: FusionNet) -> FloatArray:
+        return np.zeros((1, len(net.terms), net.n_outputs))
+
+    def _center(self, net: FusionNet) -> Decomposition:
+        """Learn the means of the terms; return the contributions of the training rows."""
+        data, self._uncentered = self._uncentered, None
+        assert data is not None
+        values, bias, absent = self._net_terms(net, data.blocks)
+        there = np.ones(values.shape[1:3]) if absent is None else 1.0 - absent
+        total = data.weight @ there
+        weighted = np.einsum("n,nt,entc->etc", data.weight, there, values)
+        self._term_means = weighted / np.where(total > 0, total, 1.0)[:, np.newaxis]
+        parts = self._as_parts(values, bias, absent)
+        self._moments = contribution_moments(parts.values, data.weight, parts.absent)
+        return parts
 
     def _net_terms(
         self, net: FusionNet, blocks: Blocks

@@ -474,6 +474,33 @@ class StopAtOnce:
         pass
 
 
+@pytest.mark.parametrize("lacking", ["everywhere", "in one fold", "nowhere"])
+@pytest.mark.parametrize("missing", ["recover", "drop"])
+def test_rows_that_lack_a_modality_are_scored_as_ever(lacking, missing, monkeypatch):
+    rows = {"everywhere": slice(None, None, 7), "in one fold": slice(0, 30), "nowhere": slice(0, 0)}
+    gaps = MultimodalData({name: block.copy() for name, block in BLOCKS.items()})
+    gaps["a"][rows[lacking]] = np.nan
+    means, center = [], MROClassifier._center
+    monkeypatch.setattr(
+        MROClassifier, "_center", lambda self, net: means.append(net) or center(self, net)
+    )
+    scores = []
+    for kind in (MultimodalSearchCV, GridSearchCV):
+        means.clear()
+        search = kind(
+            model(missing=missing),
+            {"learning_rate": [1e-3, 3e-2]},
+            cv=KFold(3),
+            scoring="neg_log_loss",
+            refit=False,
+        )
+        scores.append(search.fit(gaps, Y).cv_results_["mean_test_score"])
+        if kind is MultimodalSearchCV:
+            # Means of terms are worked out where predictions need them.
+            assert len(means) == {"everywhere": 6, "in one fold": 2, "nowhere": 0}[lacking]
+    np.testing.assert_allclose(*scores, atol=1e-12)
+
+
 def test_callbacks_of_the_estimator_are_listened_to():
     search_both(model(max_epochs=9).set_callbacks(StopAtOnce()), {"dropout": [0.0, 0.2]}, cv=2)
 

@@ -142,6 +142,37 @@ def test_batches_of_several_sizes_take_turns(decide, monkeypatch):
     assert steps.calls == (12 if decide else 6)
 
 
+@pytest.mark.parametrize(("n_certain", "n_written"), [(0, 10), (10, 10), (11, 1)])
+def test_the_second_batch_is_recorded_if_many_more_are_certain_to_come(n_certain, n_written):
+    steps = Steps()
+    steps.step.func.forget(n_certain=n_certain)
+    for seed in range(14):
+        loss = steps.step(batch(5, seed))
+        torch.testing.assert_close(loss, steps.expected(batch(5, seed))[0])
+    assert steps.calls == n_written + 1  # the recorded one runs as well
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"max_epochs": 30}, [30]),
+        ({"max_epochs": 30, "early_stopping": True, "n_iter_no_change": 12}, [12]),
+        ({"max_epochs": 8, "early_stopping": True, "n_iter_no_change": 12}, [8]),
+        ({"max_epochs": 30, "optimization": "smro"}, [30, 30, 30]),
+    ],
+)
+def test_epochs_are_certain_to_come_until_a_member_may_leave(params, expected, monkeypatch):
+    told, forget = [], StepGradients.forget
+    monkeypatch.setattr(
+        StepGradients,
+        "forget",
+        lambda step, n_certain=-1: (told.append(n_certain), forget(step, n_certain=n_certain)),
+    )
+    X, y = vectors()
+    MROClassifier(**COMMON | {"early_stopping": False} | params).fit(X, y > 0)
+    assert [n for n in told if n > 0] == expected
+
+
 def test_losses_are_not_overwritten_by_those_of_later_batches(monkeypatch):
     monkeypatch.setattr(_gradients, "BEFORE_RECORDING", 1)
     steps = Steps()
