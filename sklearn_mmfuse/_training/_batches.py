@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklearn_mmfuse._training._sending import Sent, one_ahead, room_on, send
+
 __all__ = ["BatchSampler", "Rows", "batch_bounds", "draw_mask"]
 
 LEVELS = 2**16  # of a number of 16 bits
@@ -21,7 +23,8 @@ class Rows:
     """Training rows: inputs, targets, weights, and what earlier nets already predict.
 
     Inputs stay where they are, for instance in a file that is mapped into memory: rows are numbers
-    of rows in them until they are read.
+    of rows in them until they are read. On a device that has no room for them they are `on_host`,
+    and everything else is on the device.
 
     **Shape**: `blocks` `(N, *sample)` per modality, of which `picked` `(n,)` are meant, or all;
     `y` and `weight` `(n,)`; `offset` `(E, n, C)` or None; `present` `(n, M)`, zeros where a row
@@ -34,13 +37,14 @@ class Rows:
     offset: Tensor | None = None
     present: Tensor | None = None
     picked: Tensor | None = None
+    on_host: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
     def X(self) -> Mapping[str, Tensor]:  # noqa: N802 - scikit-learn's name for the data
-        """The inputs; a copy of those that were picked."""
+        """The inputs, where they are; a copy of those that were picked."""
         if self.picked is None:
             return self.blocks
         return {name: block.index_select(0, self.picked) for name, block in self.blocks.items()}
@@ -49,11 +53,24 @@ class Rows:
         """Return these rows with inputs of their own."""
         return replace(self, blocks=self.X, picked=None)
 
+    def sent(self) -> Sent:
+        """Return the inputs on their way to where the rest is."""
+        return send(self.blocks, self.picked, self.y.device) if self.on_host else Sent(self.X)
+
     def to(self, device: torch.device) -> Rows:
-        """Return these rows on a device."""
-        if device.type == "cpu":
+        """Return these rows on a device, or all but inputs that it has no room for."""
+        if self.n_bytes > room_on(device):
+            return replace(
+                self._map(lambda tensor, dim: tensor.to(device), inputs=False), on_host=True
+            )
+        if device == self.y.device:
             return self
         return self.gathered()._map(lambda tensor, dim: tensor.to(device))
+
+    @property
+    def n_bytes(self) -> int:
+        """How much memory the inputs take."""
+        return len(self) * sum(block[0].nbytes for block in self.blocks.values())
 
     def double(self) -> Rows:
         """Return these rows in float64."""
@@ -61,30 +78,34 @@ class Rows:
 
     def take(self, rows: Tensor) -> Rows:
         """Return the given rows, in the given order; inputs are read when they are needed."""
-        picked = rows if self.picked is None else self.picked.index_select(0, rows)
-        taken = self._map(lambda tensor, dim: tensor.index_select(dim, rows), blocks=False)
+        there = rows.to(next(iter(self.blocks.values())).device)
+        picked = there if self.picked is None else self.picked.index_select(0, there)
+        here = rows.to(self.y.device)
+        taken = self._map(lambda tensor, dim: tensor.index_select(dim, here), inputs=False)
         return replace(taken, picked=picked)
 
     def slice(self, start: int, stop: int) -> Rows:
         """Return a contiguous piece, without a copy."""
-        length = stop - start
-        return self._map(
-            lambda tensor, dim: tensor.narrow(dim, start, length), blocks=self.picked is None
-        )
+        return self._map(lambda tensor, dim: tensor.narrow(dim, start, stop - start))
 
-    def _map(self, function: Any, *, blocks: bool = True) -> Rows:
+    def _map(self, function: Any, *, inputs: bool = True) -> Rows:
+        """Return rows of which each tensor is another; of inputs, what tells which are meant."""
+
         def maybe(tensor: Tensor | None, dim: int = 0) -> Any:
             return None if tensor is None else function(tensor, dim)
 
-        own = {name: function(block, 0) for name, block in self.blocks.items()} if blocks else None
-        return Rows(
-            self.blocks if own is None else own,
-            function(self.y, 0),
-            function(self.weight, 0),
-            maybe(self.offset, 1),
-            maybe(self.present),
-            None if own is not None else maybe(self.picked),
+        mapped = replace(
+            self,
+            y=function(self.y, 0),
+            weight=function(self.weight, 0),
+            offset=maybe(self.offset, 1),
+            present=maybe(self.present),
         )
+        if not inputs:
+            return mapped
+        if self.picked is not None:
+            return replace(mapped, picked=function(self.picked, 0))
+        return replace(mapped, blocks={n: function(block, 0) for n, block in self.blocks.items()})
 
 
 class BatchSampler:
@@ -135,10 +156,15 @@ class BatchSampler:
         return len(self.bounds)
 
     def __iter__(self) -> Iterator[Batch]:
+        batches = self._batches()
+        return map(_received, one_ahead(batches) if self.rows.on_host else batches)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yield batches whose inputs are on their way."""
         rows = self.rows
         if self.generator is not None and len(self.bounds) > 1:
             order = torch.randperm(len(rows), generator=self.generator)
-            rows = rows.take(order.to(rows.y.device))
+            rows = rows.take(order)
         for start, stop in self.bounds:
             piece = rows.slice(start, stop) if len(self.bounds) > 1 else rows
             batch = self._inputs(piece)
@@ -149,7 +175,7 @@ class BatchSampler:
         """Return what the net reads of some rows."""
         mask, present = self._mask(len(rows)), self._present(rows)
         return {
-            "X": rows.X,
+            "X": rows.sent(),
             "weight": rows.weight,
             "mask": mask,
             "present": present,
@@ -163,7 +189,7 @@ class BatchSampler:
         rows = self.rows
         if size < len(rows):
             picked = torch.randperm(len(rows), generator=self.generator)[:size]
-            rows = rows.take(picked.to(rows.y.device))
+            rows = rows.take(picked)
         return self._inputs(rows)
 
     def _present(self, rows: Rows) -> Tensor | None:
@@ -185,6 +211,13 @@ class BatchSampler:
         n_units = n_rows * self.n_mask_units
         mask = draw_mask(n_units, self.keep, self.generator, like=self.rows.weight)
         return None if mask is None else mask.unsqueeze(0)
+
+
+def _received(batch: Batch) -> Batch:
+    inputs, target = batch
+    penalty = inputs["penalty"]
+    more = {} if penalty is None else {"penalty": penalty | {"X": penalty["X"].receive()}}
+    return inputs | {"X": inputs["X"].receive()} | more, target
 
 
 def batch_bounds(n_rows: int, batch_size: int) -> list[tuple[int, int]]:

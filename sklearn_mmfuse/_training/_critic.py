@@ -179,7 +179,7 @@ class CriticPlayer:
         """Take some steps whose representations are made in one pass of the net."""
         n_steps, size = drawn[0][0].shape
         taken = [
-            stream.rows.take(numbers.flatten().to(stream.rows.y.device))
+            stream.rows.take(numbers.flatten())
             for stream, (numbers, _) in zip(self._streams, drawn, strict=True)
         ]
         rows = taken[0] if self._shared else stack_rows(taken)
@@ -187,7 +187,8 @@ class CriticPlayer:
         begin = size * torch.arange(n_steps).view(-1, 1, 1)
         together = (orders + begin).transpose(-3, -2).flatten(-2)
         with torch.no_grad(), _quiet(self.net):
-            joint, shuffled = _both(self.net, rows.X, together)
+            X = {name: x.to(self.net.bias.device) for name, x in rows.X.items()}
+            joint, shuffled = _both(self.net, X, together)
         for step in range(n_steps):
             here = slice(step * size, (step + 1) * size)
             shares = row_shares(rows.weight[..., here], orders[..., step, :, :])

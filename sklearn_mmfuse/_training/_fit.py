@@ -185,7 +185,7 @@ def _fit_network(
     shuffler = shuffling_generator(seed)
     keep_freed_memory(options.device)
     net.to(options.device)
-    train = train.to(options.device)
+    all_rows, train = train, train.to(options.device)
     validation = None if validation is None else validation.to(options.device)
     result, parts = TrainingResult(), net.training_parts()
     try:
@@ -220,7 +220,7 @@ def _fit_network(
         net.to(torch.device("cpu"))
         for part in parts:
             part.begin_epoch(1.0)
-    set_population(net, train.to(torch.device("cpu")))
+    set_population(net, all_rows)
     return result
 
 
@@ -235,7 +235,7 @@ def shuffling_generator(seed: int) -> torch.Generator:
 def as_predictor(net: FusionNet, rows: Rows) -> FusionNet:
     """Return a copy of a net in training that predicts as it would if training ended now."""
     snapshot = copy.deepcopy(net).to(torch.device("cpu")).eval()
-    set_population(snapshot, rows.to(torch.device("cpu")))
+    set_population(snapshot, rows)
     return snapshot
 
 
@@ -274,9 +274,10 @@ def _raw(net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None) -> Ten
 def _batches(
     net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None
 ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+    device = net.bias.device
     for rows in row_slices(X, net.max_rows):
-        here = None if present is None else present[rows]
-        yield {name: x[rows] for name, x in X.items()}, here
+        here = None if present is None else present[rows].to(device)
+        yield {name: x[rows].to(device) for name, x in X.items()}, here
 
 
 def _fit_part(
@@ -417,10 +418,10 @@ def run_network(
     """
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     state = {key: t.double() if t.is_floating_point() else t for key, t in tensors.items()}
-    device = net.bias.device  # a net still in training, which callbacks score, may be on a GPU
+    # To where the net is: one still in training, which callbacks score, may be on a GPU.
     for batch, here in _batches(net, X, present):
-        inputs = {name: x.to(device).double() for name, x in batch.items()}
-        here = None if here is None else here.to(device).double()
+        inputs = {name: x.double() for name, x in batch.items()}
+        here = None if here is None else here.double()
         yield functional_call(net, state, (inputs, None, here))
 
 

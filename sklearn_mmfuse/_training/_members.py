@@ -180,8 +180,8 @@ def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
     parts = stack.training_parts()
     shared = len(parts) == 1 and len({member.stream for member in members}) == 1
     streams = members[:1] if shared else members
-    training = [stream.train.to(device) for stream in streams]
-    watched = [s.validation.to(device) for s in streams if s.validation is not None]
+    training = _moved([stream.train for stream in streams], device)
+    watched = _moved([s.validation for s in streams if s.validation is not None], device)
     shufflers = [shuffling_generator(stream.seed) for stream in streams]
     outcomes: list[Outcome] = [TrainingResult() for _ in members]
     for position, part in enumerate(parts):
@@ -199,8 +199,15 @@ def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
     for e, member in enumerate(members):
         if isinstance(outcomes[e], TrainingResult):
             member.net.load_state_dict(member_state(stack, e))
-            set_population(member.net, member.train.to(torch.device("cpu")))
+            set_population(member.net, member.train)
     return outcomes
+
+
+def _moved(rows: Sequence[Rows], device: torch.device) -> list[Rows]:
+    """Return rows on a device, the same ones once for all members that share them."""
+    known = {id(own): own for own in rows}
+    there = {number: own.to(device) for number, own in known.items()}
+    return [there[id(own)] for own in rows]
 
 
 def _start_products(members: Sequence[Member]) -> None:

@@ -197,7 +197,8 @@ class FusionNet(nn.Module, ABC):
     ) -> Iterator[tuple[dict[str, Tensor], int, int]]:
         """Yield rows in pieces that fit into memory: the piece, its first row and its end.
 
-        Each modality is `(n, *sample)` or `(E, n, *sample)`.
+        Each modality is `(n, *sample)` or `(E, n, *sample)`, on whatever device; pieces are on that
+        of the net.
         """
         axes = {name: x.dim() - 1 - len(self._sample_shape(name)) for name, x in X.items()}
         first = next(iter(X))
@@ -206,7 +207,10 @@ class FusionNet(nn.Module, ABC):
         step = max(1, min(rows_at_once(one), self.max_rows, at_most or MAX_ROWS))
         for start in range(0, n, step):
             length = min(step, n - start)
-            piece = {name: x.narrow(axes[name], start, length) for name, x in X.items()}
+            piece = {
+                name: x.narrow(axes[name], start, length).to(self.bias.device)
+                for name, x in X.items()
+            }
             yield piece, start, start + length
 
     def _sample_shape(self, name: str) -> tuple[int | None, ...]:

@@ -102,4 +102,4 @@ def complete_rows(
     if present is None:
         return X, weight
     rows = complete_numbers(present)
-    return {name: x[rows] for name, x in X.items()}, weight[rows]
+    return {name: x[rows.to(x.device)] for name, x in X.items()}, weight[rows]

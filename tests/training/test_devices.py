@@ -16,7 +16,7 @@ from sklearn_mmfuse import (
     RoutingClassifier,
     SMURFClassifier,
 )
-from sklearn_mmfuse._training import _gradients, _members, fit_members, fit_network
+from sklearn_mmfuse._training import _batches, _gradients, _members, fit_members, fit_network
 from sklearn_mmfuse._training._critic import CriticPlayer
 from sklearn_mmfuse._training._tape import Tape
 from sklearn_mmfuse.estimators._fitting import Shared
@@ -170,3 +170,23 @@ def test_the_critic_stays_on_its_device(engine, dependency, make):
     if engine is train_members and make is with_gaps:
         engine = partial(engine, one_stream=True)
     assert_all_steps_are_taken(engine, model, make())
+
+
+@pytest.mark.parametrize("engine", [train_members, train_by_skorch])
+@pytest.mark.parametrize(
+    ("method", "params", "make"),
+    [
+        *((method, {}, make_blocks) for method in METHODS),
+        (MROClassifier, {"modality_dropout": 0.3}, with_gaps),
+        (MROClassifier, {"optimization": "smro", "encoder": "gru"}, sequences),
+        (InTenseClassifier, {}, with_gaps),
+        (SMURFClassifier, {"penalty_batch_size": 60}, make_blocks),
+        (MutualDependencyClassifier, {"dependency": "kl"}, make_blocks),
+        (MutualDependencyClassifier, {"dependency": "wasserstein"}, with_gaps),
+    ],
+)
+def test_inputs_without_room_are_sent_to_the_device(engine, method, params, make, monkeypatch):
+    monkeypatch.setattr(_batches, "room_on", lambda device: 0 if device == META else np.inf)
+    if engine is train_members and method is MutualDependencyClassifier and make is with_gaps:
+        engine = partial(engine, one_stream=True)
+    assert_all_steps_are_taken(engine, method(**COMMON | params), make())
