@@ -247,6 +247,9 @@ def draw_mask(n_units: int, keep: float, generator: torch.Generator, like: Tenso
     numbers = torch.empty(-(-n_units // 4), dtype=torch.int64)
     numbers.random_(torch.iinfo(torch.int64).min, None, generator=generator)  # all 64 bits
     units = numbers.view(torch.int16)[:n_units]
-    mask = torch.empty(n_units, dtype=like.dtype)
-    torch.lt(units, kept - LEVELS // 2, out=mask)
-    return mask.mul_(LEVELS / kept).to(like.device)
+    if like.device.type == "cpu":
+        mask = torch.empty(n_units, dtype=like.dtype)
+        torch.lt(units, kept - LEVELS // 2, out=mask)
+    else:  # a byte for each on their way
+        mask = (units < kept - LEVELS // 2).to(like.device).to(like.dtype)
+    return mask.mul_(LEVELS / kept)
