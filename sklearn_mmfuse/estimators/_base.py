@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -86,6 +86,7 @@ class BaseFusionEstimator(ExplainedPredictions, CallbackSupportMixin, BaseEstima
 
     _forgotten: ClassVar[tuple[str, ...]] = ("module_", "_scores")  # when fitted anew
     _told: ClassVar[tuple[str, ...]] = ()  # by `_after_training`, of every net
+    _most_folded: ClassVar[int] = 499  # rows: folds of more gain less than they cost
     # Parameters that never change what the net is made of: such fits may be members of one.
     _member_params: ClassVar[frozenset[str]] = frozenset(
         {
@@ -317,9 +318,31 @@ class BaseFusionEstimator(ExplainedPredictions, CallbackSupportMixin, BaseEstima
             scaled=self.input_scaling is not None,
         )
         encoders = {name: specs[name] for name in data.names}  # in whatever order they came
-        in_features = {name: spec.width for name, spec in encoders.items()}
         rng = generator(self.random_state)
-        way = data.way_to_stop(self.early_stopping, self.validation_fraction)
+        before = rng.get_state()
+        way = data.way_to_stop(
+            self.early_stopping, self.validation_fraction, most_folded=self._most_folded
+        )
+        plan = self._plan_until(way, X, data, encoders, device, rng)
+        if way == "cv" and not plan.folds and not plan.needs_folds and data.can_spare_rows:
+            rng.set_state(before)  # as if nobody had thought of folds
+            plan = self._plan_until(True, X, data, encoders, device, rng)
+        train = plan.numbers
+        self._say_what_rounding_takes(data.input_statistics(train))
+        if self.input_scaling is not None:
+            self._say_what_lies_far_out(data.far_values(train))
+        return plan
+
+    def _plan_until(
+        self,
+        way: bool | Literal["cv"],
+        X: Any,
+        data: FitData,
+        encoders: Mapping[str, EncoderSpec],
+        device: torch.device,
+        rng: np.random.RandomState,
+    ) -> FitPlan:
+        """Return the plan of a fit that rows to watch (True), folds ("cv") or no one ends."""
         split = {
             "fraction": self.validation_fraction,
             "X": X,
@@ -335,14 +358,11 @@ class BaseFusionEstimator(ExplainedPredictions, CallbackSupportMixin, BaseEstima
         loss = self._make_loss()
         self._link = loss.link
         n_rows = int(np.count_nonzero(weight))
+        in_features = {name: spec.width for name, spec in encoders.items()}
         config = self._net_config(in_features, len(self._output_names()), n_rows)
         self._config = {**config, "encoders": encoders}
         net = self._new_net()
-        statistics = data.input_statistics(train)
-        self._say_what_rounding_takes(statistics)
-        if self.input_scaling is not None:
-            self._say_what_lies_far_out(data.far_values(train))
-        net.set_input_statistics(statistics)
+        net.set_input_statistics(data.input_statistics(train))
         constant = loss.intercept(target, weight, net.n_outputs)
         net.training_parts()[0].bias.copy_(torch.as_tensor(constant))
         plan = FitPlan(

@@ -65,11 +65,12 @@ modalities : list of str or dict of str to selector, default=None
         and keep the weights of the best epoch. "cv": do so in five folds at once, then train on all
         rows for as many epochs as suited those left out best, and multiply what log-odds are beyond
         those of the class shares by the one factor that did, since few rows make nets too sure (or
-        not sure enough); two to five times as long.
-        False: after `max_epochs`. "auto" is True from 500 samples on, or when `validation_fraction`
-        names the rows; "cv" from 32 samples on, of vectors only (not with one group, with a class
-        that one fold alone has, with `net_params` or modules of your own, and in mutual-dependency
-        maximization not where modalities are absent); and False otherwise.
+        not sure enough); two to seven times as long.
+        False: after `max_epochs`. "auto" is True when `validation_fraction` names the rows; else
+        "cv" with 32 to {most_folded} samples of vectors (not with one group, with a class that one
+        fold alone has, with `net_params` or modules of your own, and in mutual-dependency
+        maximization not where modalities are absent); else True from 500 samples on, and False
+        below.
     validation_fraction : float or splitter, default=0.1
         The share of rows to watch: stratified by class, and whole groups when `fit` receives
         `groups`. Or a scikit-learn splitter, or a list of `(train, validation)` pairs, whose first
@@ -181,5 +182,6 @@ def documents_common(cls: Class) -> Class:
             "{fusions}", FUSIONS.replace("{fusion}", f'"{defaults["fusion"].default}"')
         )
     parameters = PARAMETERS.replace("{dropout}", str(defaults["dropout"].default))
+    parameters = parameters.replace("{most_folded}", f"{getattr(cls, '_most_folded', 0):,}")
     cls.__doc__ = doc.replace("{parameters}", parameters).replace("{attributes}", attributes)
     return cls

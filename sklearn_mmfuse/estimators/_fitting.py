@@ -49,7 +49,7 @@ Hooks = tuple[Callable[[], None], Callable[[], bool]]
 
 PIECE = 2**20  # values that are looked at at once, in float64
 
-# Below this many samples rows that only watch are missed, and folds cost little time.
+# Below this many samples, rows that only watch are missed more than they help.
 EARLY_STOPPING_MIN_SAMPLES = 500
 # Below this many, a fold leaves out a handful of rows, which tell next to nothing.
 CROSS_VALIDATION_MIN_SAMPLES = 32
@@ -92,21 +92,31 @@ class FitData:
         """Return the groups of some rows, where there are groups and rows."""
         return None if self.groups is None or rows is None else self.groups[rows]
 
-    def way_to_stop(self, early_stopping: bool | str, fraction: Any) -> bool | Literal["cv"]:
-        """Return whether validation rows (True) or folds ("cv") say when training ends."""
+    def way_to_stop(
+        self, early_stopping: bool | str, fraction: Any, *, most_folded: int
+    ) -> bool | Literal["cv"]:
+        """Return whether validation rows (True) or folds ("cv") say when training ends.
+
+        Unless it is said, folds do with up to `most_folded` rows.
+        """
         if early_stopping == "cv":
             return "cv"
         if early_stopping != "auto":
             return bool(early_stopping)
         n_rows = np.count_nonzero(self.weight)
-        if not isinstance(fraction, Real) or n_rows >= EARLY_STOPPING_MIN_SAMPLES:
+        if not isinstance(fraction, Real):
             return True
         groups = self.groups_of(np.flatnonzero(self.weight))
         one_group = groups is not None and len(np.unique(groups)) == 1
         # Side by side, encoders of sequences and images save nothing.
         vectors = all(block.ndim == 2 for block in self.blocks.values())
-        enough = n_rows >= CROSS_VALIDATION_MIN_SAMPLES
-        return "cv" if enough and vectors and not one_group else False
+        enough = CROSS_VALIDATION_MIN_SAMPLES <= n_rows <= most_folded
+        return "cv" if enough and vectors and not one_group else self.can_spare_rows
+
+    @property
+    def can_spare_rows(self) -> bool:
+        """Whether rows that only watch are better than none."""
+        return bool(np.count_nonzero(self.weight) >= EARLY_STOPPING_MIN_SAMPLES)
 
     def split(
         self, fraction: Any, *, X: Any, classification: bool, random_state: np.random.RandomState
@@ -281,6 +291,12 @@ class FitPlan:
     fold_history: Sequence[Mapping[str, float]] = ()
     factor: float = 1.0
     fold_nets: Sequence[FusionNet] = ()
+
+    @property
+    def numbers(self) -> Indices:
+        """Which of the samples are trained on."""
+        picked = self.train.picked
+        return np.arange(len(self.train)) if picked is None else picked.numpy()
 
     @property
     def n_epochs(self) -> int:

@@ -51,6 +51,7 @@ CONFIDENCE = 0.95
 
 class _BaseInTense(BaseFusionEstimator):
     _enough_rows: ClassVar[int]  # from which on interactions count as modalities do
+    _most_folded: ClassVar[int] = 1999
     _told: ClassVar[tuple[str, ...]] = ("_beta", "relevance_interval_", "_fusion_chance")
     _forgotten: ClassVar[tuple[str, ...]] = (
         *BaseFusionEstimator._forgotten,

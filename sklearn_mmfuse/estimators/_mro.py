@@ -21,6 +21,7 @@ CROWDING, MOST_CROWDED = 7.0, 5.0
 
 class _BaseMRO(BaseFusionEstimator):
     _reads_constants: ClassVar[bool] = True
+    _most_folded: ClassVar[int] = 1999
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFusionEstimator._parameter_constraints,
         "optimization": [choice("mro", "smro", "joint", "single")],

@@ -20,6 +20,7 @@ from sklearn_mmfuse import (
     MultimodalData,
     MutualDependencyClassifier,
     RoutingClassifier,
+    SMURFClassifier,
     SMURFRegressor,
 )
 from sklearn_mmfuse._training import DivergedError, as_predictor, fit_network, predict_network
@@ -241,16 +242,55 @@ def test_sequences_have_folds_on_demand():
     assert "valid_loss" in model.fit(blocks, y).history_[0]
 
 
-def test_from_500_rows_on_others_watch():
-    blocks = make_blocks(500)
-    plan = plan_of(MROClassifier(**QUICK), blocks, make_target(blocks, "binary"))
-    assert not plan.folds
-    assert len(plan.validation) == 50
-    plan = plan_of(
-        MROClassifier(**QUICK, early_stopping="cv"), blocks, make_target(blocks, "binary")
-    )
+def test_from_2000_rows_on_others_watch():
+    blocks = make_blocks(2000)
+    y = make_target(blocks, "binary")
+    fewer = {name: block[:-1] for name, block in blocks.items()}
+    plan = plan_of(MROClassifier(**QUICK), fewer, y[:-1])
     assert len(plan.folds) == 5
     assert plan.validation is None
+    plan = plan_of(MROClassifier(**QUICK), blocks, y)
+    assert not plan.folds
+    assert len(plan.validation) == 200
+    plan = plan_of(MROClassifier(**QUICK, early_stopping="cv"), blocks, y)
+    assert len(plan.folds) == 5
+    assert plan.validation is None
+
+
+@pytest.mark.parametrize(
+    ("method", "most"),
+    [(InTenseClassifier, 1999), (RoutingClassifier, 499), (SMURFClassifier, 499)],
+)
+def test_how_many_rows_have_folds_depends_on_what_they_cost(method, most):
+    assert f'"cv" with 32 to {most:,} samples of vectors' in method.__doc__
+    for n in (most, most + 1):
+        blocks = make_blocks(n)
+        plan = plan_of(method(**QUICK), blocks, make_target(blocks, "binary"))
+        assert bool(plan.folds) == (n == most)
+
+
+@pytest.mark.parametrize("n", [499, 500])
+@pytest.mark.parametrize(
+    ("how", "params"),
+    [
+        ("a class of one row", {}),
+        ("net_params", {"net_params": {"iterator_train__num_workers": 0}}),
+        ("sequences", {}),
+    ],
+)
+def test_without_folds_rows_watch_where_there_are_enough(how, params, n):
+    blocks = make_blocks(n)
+    y = make_target(blocks, "binary")
+    if how == "a class of one row":
+        y[7] = 2
+    if how == "sequences":
+        blocks["audio"] = np.random.default_rng(0).normal(size=(n, 4, 2))
+    plan = plan_of(MROClassifier(**QUICK, **params), blocks, y)
+    assert not plan.folds
+    assert (plan.validation is None) == (n < 500)
+    expected = plan_of(MROClassifier(**QUICK, **params, early_stopping=n == 500), blocks, y)
+    assert plan.seed == expected.seed  # trying folds has drawn nothing
+    np.testing.assert_array_equal(plan.numbers, expected.numbers)
 
 
 def test_folds_may_be_those_of_a_splitter():

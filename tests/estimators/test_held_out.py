@@ -41,11 +41,12 @@ def noise(n, seed=0):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    ("n", "rows"), [(200, "200 rows that folds left out"), (600, "60 validation rows")]
+    ("n", "how", "rows"),
+    [(200, "auto", "200 rows that folds left out"), (600, True, "60 validation rows")],
 )
-def test_scores_of_noise_are_doubted_wherever_they_are_read(method, n, rows):
+def test_scores_of_noise_are_doubted_wherever_they_are_read(method, n, how, rows):
     X, y = noise(n)
-    model = method(**QUICK).fit(X, y)
+    model = method(**QUICK, early_stopping=how).fit(X, y)
     with pytest.warns(UserWarning, match=f"On the {rows} the model is not reliably better than a"):
         model.relevance_scores_  # noqa: B018
     blocks = make_blocks(n)
@@ -57,7 +58,7 @@ def test_scores_of_noise_are_doubted_wherever_they_are_read(method, n, rows):
 
 def test_several_nets_are_doubted_together():
     X, y = noise(600)
-    model = MROClassifier(**QUICK, n_members=3).fit(X, y)
+    model = MROClassifier(**QUICK, n_members=3, early_stopping=True).fit(X, y)
     with pytest.warns(UserWarning, match="On the 60 validation rows"):
         model.relevance_scores_  # noqa: B018
 
@@ -93,7 +94,7 @@ def test_persons_are_what_is_counted():
 def test_held_out_rows_are_predicted_as_they_were_in_training(n):
     blocks = make_blocks(n)
     y = make_target(blocks, "multiclass")
-    model = MROClassifier(**QUICK).fit(blocks, y)
+    model = MROClassifier(**QUICK, early_stopping="cv" if n == 120 else True).fit(blocks, y)
     plan = clone(model)._plan(blocks, y, None, None, Shared())
     choose_epochs(model._build_net, [plan])
     if n == 600:

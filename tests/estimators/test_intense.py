@@ -210,8 +210,8 @@ def test_scores_of_a_model_that_learned_nothing_come_with_a_warning():
     model = InTenseClassifier(max_epochs=5, random_state=0, n_bootstrap=0, reg_lambda=1e-4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.fit(*noise())  # fitting is fine, looking at the scores is not
-    with pytest.warns(UserWarning, match=r"On the 60 validation rows .* not reliably better"):
+        model.fit(*noise(2000))  # fitting is fine, looking at the scores is not
+    with pytest.warns(UserWarning, match=r"On the 200 validation rows .* not reliably better"):
         model.relevance_scores_  # noqa: B018
     model.fit(*noise(300))
     with pytest.warns(UserWarning, match=r"On the 300 rows that folds left out .* not reliably"):
