@@ -34,6 +34,7 @@ from sklearn_mmfuse.nets import FusionNet
 __all__ = ["choose_epochs", "make_folds"]
 
 SMOOTHED = 5  # epochs whose losses are averaged
+OF_MANY = 2  # folds of rows that could be spared: those that two of five leave out tell enough
 
 Indices = NDArray[np.intp]
 BuildNet = Callable[[dict[str, Any]], FusionNet]
@@ -62,6 +63,8 @@ def make_folds(
     if not plan.needs_folds:
         # What suits a few rows beside a large group says nothing of all rows.
         complete = [split for split in complete if 2 * len(split[0]) >= len(plan.train)]
+        if plan.data.can_spare_rows:
+            complete = complete[:OF_MANY]
         if how_many(plan) < len(complete):
             return []
     obstacle = _obstacle(plan, len(splits), complete)

@@ -36,6 +36,7 @@ MIN_ROWS = 3
 
 class _BaseSMURF(BaseFusionEstimator):
     _reads_constants: ClassVar[bool] = True
+    _most_folded: ClassVar[int] = 1999
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFusionEstimator._parameter_constraints,
         "reg_lambda": [NON_NEGATIVE],

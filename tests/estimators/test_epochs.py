@@ -247,8 +247,10 @@ def test_from_2000_rows_on_others_watch():
     y = make_target(blocks, "binary")
     fewer = {name: block[:-1] for name, block in blocks.items()}
     plan = plan_of(MROClassifier(**QUICK), fewer, y[:-1])
-    assert len(plan.folds) == 5
+    assert len(plan.folds) == 2  # of five
+    assert [len(fold.validation) for fold in plan.folds] == [400, 400]
     assert plan.validation is None
+    assert len(plan.train) == 1999
     plan = plan_of(MROClassifier(**QUICK), blocks, y)
     assert not plan.folds
     assert len(plan.validation) == 200
@@ -259,7 +261,7 @@ def test_from_2000_rows_on_others_watch():
 
 @pytest.mark.parametrize(
     ("method", "most"),
-    [(InTenseClassifier, 1999), (RoutingClassifier, 499), (SMURFClassifier, 499)],
+    [(InTenseClassifier, 1999), (RoutingClassifier, 499), (SMURFClassifier, 1999)],
 )
 def test_how_many_rows_have_folds_depends_on_what_they_cost(method, most):
     assert f'"cv" with 32 to {most:,} samples of vectors' in method.__doc__
