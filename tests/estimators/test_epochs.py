@@ -15,12 +15,12 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, ShuffleSplit
 from sklearn_mmfuse import (
     FusionClassifier,
     InTenseClassifier,
+    InTenseRegressor,
     MROClassifier,
     MRORegressor,
     MultimodalData,
     MutualDependencyClassifier,
     RoutingClassifier,
-    SMURFClassifier,
     SMURFRegressor,
 )
 from sklearn_mmfuse._training import DivergedError, as_predictor, fit_network, predict_network
@@ -261,13 +261,22 @@ def test_from_2000_rows_on_others_watch():
 
 @pytest.mark.parametrize(
     ("method", "most"),
-    [(InTenseClassifier, 1999), (RoutingClassifier, 499), (SMURFClassifier, 1999)],
+    [
+        (MROClassifier, 1999),
+        (MRORegressor, 499),
+        (InTenseRegressor, 1999),
+        (RoutingClassifier, 499),
+        (SMURFRegressor, 1999),
+    ],
 )
 def test_how_many_rows_have_folds_depends_on_what_they_cost(method, most):
     assert f'"cv" with 32 to {most:,} samples of vectors' in method.__doc__
     for n in (most, most + 1):
         blocks = make_blocks(n)
-        plan = plan_of(method(**QUICK), blocks, make_target(blocks, "binary"))
+        kind = (
+            "regression" if method in (MRORegressor, SMURFRegressor, InTenseRegressor) else "binary"
+        )
+        plan = plan_of(method(**QUICK), blocks, make_target(blocks, kind))
         assert bool(plan.folds) == (n == most)
 
 
