@@ -321,6 +321,11 @@ def _to_float(estimator: Any, name: str, block: Any, dtype: Any, reset: bool) ->
             f"Modality {name!r} holds dates or durations, not numbers; say what they are to count, "
             "for instance hours since midnight."
         )
+    if np.iscomplexobj(dense):
+        raise ValueError(
+            f"Modality {name!r}: Complex data not supported; pass real and imaginary parts, or "
+            "magnitude and phase, as columns of their own."
+        )
     try:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which has a message of its own
             array: FloatArray = check_array(

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import f_oneway, ttest_ind
 
 from benchmarks.reproduce.rows import Row, claim
 from benchmarks.reproduce.seeds import wanted
+from benchmarks.reproduce.semiotic import by_mode
 from benchmarks.settings import earlier
 from benchmarks.store import load, merge
 from sklearn_mmfuse import Decomposition, MROClassifier
@@ -67,20 +67,6 @@ def interval(per_sample):
         confidence=0.95,
         random_state=0,
     )
-
-
-def by_mode(change, modes, names):
-    groups = [change[modes == code] for code in range(len(names))]
-    f, p = f_oneway(*groups)
-    print(f"    F(2, {len(change) - 3}) = {f:.2f}, p = {p:.3g}; means", end="")
-    means = {name: float(group.mean()) for name, group in zip(names, groups, strict=True)}
-    print("".join(f" {name} {mean:.3f}" for name, mean in means.items()))
-    t = {
-        f"{names[i]} - {names[j]}": [float(x) for x in ttest_ind(groups[i], groups[j])]
-        for i in range(3)
-        for j in range(i)
-    }
-    return {"F": float(f), "p": float(p), "means": means, "t": t}
 
 
 def five_folds(posts, mode, label, params):
@@ -177,26 +163,6 @@ def rows_7():
                 holds=error > with_it,
                 because="y_bi is next to nothing here: without it probabilities change by 0.001; "
                 "why L2 takes it back further where gradients flow was not found out",
-            )
-        )
-    return found
-
-
-def rows_section_7():
-    """Return the analysis of variance of section 7."""
-    found = []
-    for optimizer, name in SHOWN.items():
-        told = load(FILE)[f"{optimizer}/mro"]["as trained"]
-        order = sorted(told["means"], key=told["means"].get, reverse=True)
-        means = ", ".join(f"{mode} {told['means'][mode]:.3f}" for mode in order)
-        found.append(
-            claim(
-                f"change of probabilities without y_bi, by semiotic mode, {name}",
-                "F = 5.06, p = 0.006; amplifying 0.317, parallel 0.272, divergent 0.256",
-                f"F = {told['F']:.2f}, p = {told['p']:.2f}; {means}",
-                holds=told["p"] < 0.05,
-                because="not reproduced with either optimizer, and why was not found out; Joint "
-                "shows it, whose y_bi holds unimodal parts, and no longer when purified",
             )
         )
     return found

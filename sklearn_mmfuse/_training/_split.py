@@ -113,6 +113,11 @@ def _splits_of(
         return iter(chosen)
     # A splitter that does not read groups warns when it is handed some.
     reads_groups = get_routing_for_object(chosen).consumes("split", ["groups"])
+    if reads_groups and groups is None:
+        raise ValueError(
+            f"validation_fraction is {chosen!r}, which keeps groups apart; pass them to fit, "
+            "groups=, or choose a splitter that needs none."
+        )
     splits: Iterator[Split] = chosen.split(X, y, groups if reads_groups else None)
     return splits
 

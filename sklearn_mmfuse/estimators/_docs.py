@@ -68,9 +68,9 @@ modalities : list of str or dict of str to selector, default=None
         not sure enough); two to five times as long.
         False: after `max_epochs`. "auto" is True when `validation_fraction` names the rows; else
         "cv" with 32 to {most_folded} samples of vectors, from 500 on with two of the five folds
-        (not with one group, with a class that one fold alone has, with `net_params` or modules of
-        your own, and in mutual-dependency maximization not where modalities are absent); else True
-        from 500 samples on, and False below.
+        (not with a class that one fold alone has, with `net_params` or modules of your own, and in
+        mutual-dependency maximization not where modalities are absent); else True from 500 samples
+        on, and False below; False with one group, for there is no other to watch.
     validation_fraction : float or splitter, default=0.1
         The share of rows to watch: stratified by class, and whole groups when `fit` receives
         `groups`. Or a scikit-learn splitter, or a list of `(train, validation)` pairs, whose first

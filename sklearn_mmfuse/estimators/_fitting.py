@@ -97,7 +97,8 @@ class FitData:
     ) -> bool | Literal["cv"]:
         """Return whether validation rows (True) or folds ("cv") say when training ends.
 
-        Unless it is said, folds do with up to `most_folded` rows.
+        Unless it is said, folds do with up to `most_folded` rows; with one group no one does, for
+        there are no others to watch.
         """
         if early_stopping == "cv":
             return "cv"
@@ -107,11 +108,12 @@ class FitData:
         if not isinstance(fraction, Real):
             return True
         groups = self.groups_of(np.flatnonzero(self.weight))
-        one_group = groups is not None and len(np.unique(groups)) == 1
+        if groups is not None and len(np.unique(groups)) == 1:
+            return False
         # Side by side, encoders of sequences and images save nothing.
         vectors = all(block.ndim == 2 for block in self.blocks.values())
         enough = CROSS_VALIDATION_MIN_SAMPLES <= n_rows <= most_folded
-        return "cv" if enough and vectors and not one_group else self.can_spare_rows
+        return "cv" if enough and vectors else self.can_spare_rows
 
     @property
     def can_spare_rows(self) -> bool:

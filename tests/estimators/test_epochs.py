@@ -213,10 +213,18 @@ def test_rows_without_weight_are_nowhere():
         ({}, {}, 31),
         ({"early_stopping": False}, {}, N),
         ({}, {"groups": np.zeros(N)}, N),
+        ({}, {"groups": np.zeros(600)}, 600),
         ({"net_params": {"iterator_train__num_workers": 0}}, {}, N),
         ({"encoder": lambda: torch.nn.Linear(4, 2)}, {}, N),
     ],
-    ids=["few rows", "asked for", "one person", "net_params", "own module"],
+    ids=[
+        "few rows",
+        "asked for",
+        "one person",
+        "one person, many rows",
+        "net_params",
+        "own module",
+    ],
 )
 def test_who_trains_for_all_epochs(params, fit_params, n):
     blocks = make_blocks(n)

@@ -37,6 +37,7 @@ BAD_X = {
     "missing column": (FRAME, {"modalities": {"t": ["a", "z"]}}, "no column 'z'"),
     "NaN": ({"text": broken(np.nan), "audio": AUDIO}, {}, "NaN.*'text' in part of 1 of 20 rows"),
     "infinity": ({"text": broken(np.inf), "audio": AUDIO}, {}, "infinity.*'text' in 1 of 20 rows"),
+    "complex": ({"text": TEXT + 1j, "audio": AUDIO}, {}, "'text'.*pass real and imaginary parts"),
     "strings": ({"text": [["so"]] * 20, "audio": AUDIO}, {}, "'text'.*could not convert"),
     "dates": ({"text": np.full((20, 2), np.datetime64("2020-01-01"))}, {}, "'text' holds dates"),
     "dates beside numbers": (

@@ -83,6 +83,7 @@ def test_explicit_rows_and_splitters():
         (ShuffleSplit(1, random_state=0), np.repeat(np.arange(2), 10), "both sides"),
         ([(np.arange(20), [])], None, "rows on both sides"),
         ([], None, "yields no split"),
+        (GroupShuffleSplit(1), None, "keeps groups apart; pass them to fit"),
     ],
 )
 def test_impossible_splits_say_why(fraction, groups, message):

@@ -1,0 +1,61 @@
+"""Section 7 of the MRO paper: what interactions change, by the semiotic mode of a post.
+
+How much probabilities change when y_bi is removed, sum_k |p_k - p_uni,k|, on test folds, with a
+one-way analysis of variance and the t-tests between modes. The paper's models are those of its
+Table 3, chosen on validation folds and stopped early; `instagram_effects` has the same of nets that
+were trained to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+from scipy.stats import f_oneway, ttest_ind
+
+from benchmarks.reproduce.rows import Row, claim
+from benchmarks.store import load
+
+__all__ = ["SEARCHED", "by_mode", "rows"]
+
+SEARCHED = "instagram_semiotic.json"
+PAPER = "F = 5.06, p = 0.006; amplifying 0.317, parallel 0.272, divergent 0.256"
+SHOWN = {"Adam": "Adam with L2", "AdamW": "AdamW"}
+
+
+def by_mode(
+    change: NDArray[Any], modes: NDArray[Any], names: Sequence[str], indent: str = "    "
+) -> dict[str, Any]:
+    """Print and return the means of changes by mode, and whether they differ."""
+    groups = [change[modes == code] for code in range(len(names))]
+    f, p = f_oneway(*groups)
+    means = {name: float(group.mean()) for name, group in zip(names, groups, strict=True)}
+    print(f"{indent}F(2, {len(change) - 3}) = {f:.2f}, p = {p:.3g}; means", end="")
+    print("".join(f" {name} {mean:.3f}" for name, mean in means.items()), flush=True)
+    t = {
+        f"{names[i]} - {names[j]}": [float(x) for x in ttest_ind(groups[i], groups[j])]
+        for i in range(3)
+        for j in range(i)
+    }
+    return {"F": float(f), "p": float(p), "means": means, "t": t}
+
+
+def rows() -> list[Row]:
+    """Return the analyses of variance of what the searches of Table 3 chose."""
+    return [
+        claim(
+            f"change of probabilities without y_bi, by semiotic mode, {name}",
+            PAPER,
+            _shown(told := load(SEARCHED)[f"{optimizer}/MRO"]),
+            holds=told["p"] < 0.05 and told["t"]["additive - parallel"][0] > 0,
+            because="TODO",
+        )
+        for optimizer, name in SHOWN.items()
+    ]
+
+
+def _shown(told: dict[str, Any]) -> str:
+    order = sorted(told["means"], key=told["means"].get, reverse=True)
+    means = ", ".join(f"{mode} {told['means'][mode]:.3f}" for mode in order)
+    return f"F = {told['F']:.2f}, p = {told['p']:.2f}; {means}"
