@@ -1,5 +1,6 @@
 """Interpretable multimodal fusion as scikit-learn estimators."""
 
+from sklearn_mmfuse import datasets, inspection, model_selection, preprocessing
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._routing_coefficients import RoutingCoefficients
@@ -36,6 +37,10 @@ __all__ = [
     "RoutingRegressor",
     "SMURFClassifier",
     "SMURFRegressor",
+    "datasets",
+    "inspection",
+    "model_selection",
+    "preprocessing",
 ]
 
 __version__ = "0.1.0"

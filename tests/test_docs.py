@@ -9,10 +9,12 @@ import sklearn_mmfuse
 from sklearn_mmfuse import datasets, estimators, inspection, model_selection, preprocessing
 
 ROOT = Path(__file__).parents[1]
+MODULES = (datasets, inspection, model_selection, preprocessing)
 PUBLIC = [
-    getattr(module, name)
-    for module in (sklearn_mmfuse, datasets, inspection, model_selection, preprocessing)
+    thing
+    for module in (sklearn_mmfuse, *MODULES)
     for name in module.__all__
+    if (thing := getattr(module, name)) not in MODULES
 ]
 
 
