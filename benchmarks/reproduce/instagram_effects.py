@@ -26,7 +26,7 @@ from benchmarks.reproduce.seeds import wanted
 from benchmarks.reproduce.semiotic import by_mode
 from benchmarks.settings import earlier
 from benchmarks.store import load, merge
-from sklearn_mmfuse import Decomposition, MROClassifier
+from sklearn_mmfuse import MROClassifier
 from sklearn_mmfuse._intervals import bootstrap_interval
 from sklearn_mmfuse.datasets import fetch_instagram_intent, paper_folds
 from sklearn_mmfuse.inspection import separation_error
@@ -93,11 +93,7 @@ def five_folds(posts, mode, label, params):
     )
     found = {"separation": [errors.mean(), low, high], "one_hot": other, "hits": hits}
     semiotic = modes[np.concatenate(tests)]
-    for name, parts in (("as trained", plain), ("purified", pure)):
-        change = Decomposition.concat(parts).change_without()
-        print(f"  {name}: mean change of probability {change.mean():.3f}")
-        found[name] = by_mode(change, semiotic, posts.semiotic_names)
-    return found
+    return found | by_mode(plain, pure, semiotic, posts.semiotic_names)
 
 
 def run(options):

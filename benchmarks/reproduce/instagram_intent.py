@@ -106,7 +106,10 @@ def one_fold(posts, fold, optimizer, method):
         "candidates": len(search.cv_results_["params"]),
         "seconds": seconds,
     }
-    return told, parts.change_without()
+    pure = None
+    if method not in NO_INTERACTIONS:
+        pure = model.decompose(posts.data[test], purify=True, background=X)
+    return told, parts, pure
 
 
 def logistic_regression(posts, folds):
@@ -129,7 +132,7 @@ def run(options):
     semiotic = np.asarray(posts.semiotic)[np.concatenate([test for _, _, test in folds])]
     merge(FILE, {"logistic regression": logistic_regression(posts, folds)})
     for key, (optimizer, method) in entries.items():
-        told, changes = zip(
+        told, parts, pure = zip(
             *Parallel(n_jobs=options.jobs)(
                 delayed(one_fold)(posts, fold, optimizer, method) for fold in folds
             ),
@@ -138,8 +141,7 @@ def run(options):
         merge(FILE, {key: told})
         print(key, *(f"{fold['auc']:.3f} ({fold['seconds']:.0f} s)" for fold in told), flush=True)
         if method not in NO_INTERACTIONS:
-            found = by_mode(np.concatenate(changes), semiotic, posts.semiotic_names)
-            merge(SEARCHED, {key: found})
+            merge(SEARCHED, {key: by_mode(parts, pure, semiotic, posts.semiotic_names)})
 
 
 TABLE_3 = {"Tri": 0.876, "Routing": 0.731, "Joint": 0.891, "sMRO": 0.888, "MRO": 0.891}
