@@ -56,6 +56,7 @@ TABLES: dict[str, Table] = {
             intense.synthgene_tri,
             intense.tri_at_defaults,
             intense.multi_route,
+            intense.multi_route_features,
             intense.picture,
         ),
     ),
