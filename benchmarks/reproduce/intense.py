@@ -264,13 +264,19 @@ def digits(options):
             rows, test_size=1 / 3, stratify=images.target, random_state=seed
         )
         y = images.target
-        model = earlier(InTenseClassifier, random_state=seed)
+        model = earlier(InTenseClassifier, early_stopping=True, random_state=seed)
         model.fit({"top": top[train], "bottom": bottom[train]}, y[train])
         X_test = {"top": top[test], "bottom": bottom[test]}
         accuracy.append(model.score(X_test, y[test]))
         found.append(scores_of(model))
         for name, block in (("top", top), ("bottom", bottom)):
-            single = earlier(InTenseClassifier, modalities=[name], max_order=1, random_state=seed)
+            single = earlier(
+                InTenseClassifier,
+                modalities=[name],
+                max_order=1,
+                early_stopping=True,
+                random_state=seed,
+            )
             alone[name].append(
                 single.fit({name: block[train]}, y[train]).score({name: block[test]}, y[test])
             )
