@@ -275,6 +275,7 @@ class BaseFusionEstimator(ExplainedPredictions, CallbackSupportMixin, BaseEstima
         FloatingPointError
             When the loss stops being a finite number.
         """
+        self._say_what_one_draw_means()
         plan = self._plan(X, y, sample_weight, groups, Shared())
         (error,) = choose_epochs(self._build_net, [plan])
         if error is not None:
@@ -451,6 +452,13 @@ class BaseFusionEstimator(ExplainedPredictions, CallbackSupportMixin, BaseEstima
         )
         weight = self._weigh_target(target, weight)
         return FitData(blocks, target, weight, check_groups(groups, n_samples), shared)
+
+    def _say_what_one_draw_means(self) -> None:
+        if self.bootstrap and self.n_members == 1:
+            warn_user(
+                "bootstrap=True with n_members=1 is one net that never sees a third of the rows, "
+                "and has no standard errors; set n_members=10, or bootstrap=False.",
+            )
 
     def _say_what_one_modality_means(self) -> None:
         # An explicit `modalities=["text"]` is an ablation, and the validation has already warned

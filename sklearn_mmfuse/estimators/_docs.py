@@ -93,8 +93,8 @@ modalities : list of str or dict of str to selector, default=None
         there would be alone. `decompose` then has `standard_errors`, of the mean over nets. Torch
         modules of your own are trained one at a time only.
     bootstrap : bool, default=False
-        Train each net on rows drawn anew, or on persons where `fit` receives `groups`: the scatter
-        of nets then also shows what other samples would have taught.
+        Train each of several nets on rows drawn anew, or on persons where `fit` receives `groups`:
+        their scatter then also shows what other samples would have taught.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the net.
     device : str, default="auto"

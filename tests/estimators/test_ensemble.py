@@ -125,6 +125,12 @@ def test_what_a_row_lacks_has_no_error(data):
     assert (parts.standard_errors[:10, left] > 0).all()
 
 
+def test_a_bootstrap_of_one_net_says_that_it_has_no_errors(data):
+    model = MROClassifier(bootstrap=True, **SMALL)
+    with pytest.warns(UserWarning, match="a third of the rows, and has no standard errors"):
+        assert model.fit(*data).decompose(data[0]).standard_errors is None
+
+
 def test_bootstrap_draws_rows_or_persons(data):
     X, y = data
     person = np.repeat(np.arange(30), 4)
