@@ -22,6 +22,7 @@ from sklearn_mmfuse._training._members import (
 )
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._schedule import SCHEDULES
+from sklearn_mmfuse._training._sending import room_on
 from sklearn_mmfuse._training._split import (
     cross_validation_splits,
     holds_every_class,
@@ -55,6 +56,7 @@ __all__ = [
     "member_state",
     "predict_network",
     "resolve_device",
+    "room_on",
     "run_critic",
     "run_network",
     "score_network",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_mmfuse._training._sending import Sent, one_ahead, room_on, send
+from sklearn_mmfuse._training._sending import Sent, hand_over, one_ahead, room_on, send
 
 __all__ = ["BatchSampler", "Rows", "batch_bounds", "draw_mask"]
 
@@ -78,9 +78,9 @@ class Rows:
 
     def take(self, rows: Tensor) -> Rows:
         """Return the given rows, in the given order; inputs are read when they are needed."""
-        there = rows.to(next(iter(self.blocks.values())).device)
+        there = hand_over(rows, next(iter(self.blocks.values())).device)
         picked = there if self.picked is None else self.picked.index_select(0, there)
-        here = rows.to(self.y.device)
+        here = hand_over(rows, self.y.device)
         taken = self._map(lambda tensor, dim: tensor.index_select(dim, here), inputs=False)
         return replace(taken, picked=picked)
 
@@ -199,7 +199,7 @@ class BatchSampler:
         shape = (len(rows), len(rows.blocks))
         kept = torch.empty(shape, dtype=rows.weight.dtype)
         kept.bernoulli_(1.0 - self.modality_dropout, generator=self.generator)
-        kept = kept.to(rows.weight.device)
+        kept = hand_over(kept, rows.weight.device)
         if rows.present is None:
             return torch.where(kept.any(dim=1, keepdim=True), kept, torch.ones_like(kept))
         left = kept * rows.present
@@ -251,5 +251,5 @@ def draw_mask(n_units: int, keep: float, generator: torch.Generator, like: Tenso
         mask = torch.empty(n_units, dtype=like.dtype)
         torch.lt(units, kept - LEVELS // 2, out=mask)
     else:  # a byte for each on their way
-        mask = (units < kept - LEVELS // 2).to(like.device).to(like.dtype)
+        mask = hand_over(units < kept - LEVELS // 2, like.device).to(like.dtype)
     return mask.mul_(LEVELS / kept)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfuse._training._cuda_graph import capture
-from sklearn_mmfuse._training._tape import MEMORY, Tape
+from sklearn_mmfuse._training._sending import room_on
+from sklearn_mmfuse._training._tape import Tape
 
 __all__ = ["StepGradients"]
 
@@ -21,6 +22,11 @@ BEFORE_RECORDING = 10
 
 # Of the largest number: what is wrong in a replay is wrong by more than that.
 TOLERANCE = 1e-4
+
+# Of a CPU: where a step holds more, arithmetic is the bill. A GPU is idle between calls of whatever
+# size; of what it has room for, a few recordings take no more than half.
+MEMORY = 2**26
+SHARE = 0.2
 
 Batch = Mapping[str, Any]  # of tensors, of None, or of such again
 Loss = Callable[[Batch], Tensor]
@@ -81,10 +87,11 @@ class StepGradients:
 
     def _record(self, kind: Hashable, loss: Loss, batch: Batch) -> Tensor:
         self._recorded[kind] = None  # a loss that is NaN ends its member, and with it what is known
-        if sum(_once(leaf).nbytes for leaf in _leaves(batch) if leaf is not None) > MEMORY:
+        memory = _memory_on(self._parameters[0].device)
+        if sum(_once(leaf).nbytes for leaf in _leaves(batch) if leaf is not None) > memory:
             return self._compute(loss, batch)
         batch = _own(batch)
-        with Tape() as tape:
+        with Tape(memory) as tape:
             losses = self._compute(loss, batch)
         gradients = [parameter.grad for parameter in self._parameters]
         results = [losses, *(own for own in gradients if own is not None)]
@@ -146,6 +153,11 @@ def _close(result: Tensor, expected: Tensor) -> bool:
         return True
     difference = (result - expected).abs().max()
     return bool(difference <= TOLERANCE * expected.abs().max())
+
+
+def _memory_on(device: torch.device) -> float:
+    """Return how many bytes what is recorded of a step may take."""
+    return MEMORY if device.type == "cpu" else SHARE * room_on(device)
 
 
 def _leaves(batch: Batch) -> Iterator[Tensor | None]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sklearn_mmfuse._training._sending import hand_over
+
 __all__ = ["decay_interactions"]
 
 
@@ -38,6 +40,6 @@ def decay_interactions(
     if len(set(kept)) == 1:  # a number reaches a GPU without waiting for it
         torch._foreach_mul_(list(weights), kept[0])
         return
-    share = torch.tensor(kept, dtype=torch.float64).to(weights[0])
+    share = hand_over(torch.tensor(kept, dtype=weights[0].dtype), weights[0].device)
     for weight in weights:
         weight.mul_(share.view(-1, *[1] * (weight.dim() - 1)))

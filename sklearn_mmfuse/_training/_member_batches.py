@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sklearn_mmfuse._training._batches import Batch, BatchSampler, Rows
+from sklearn_mmfuse._training._sending import hand_over
 
 __all__ = ["MemberBatches", "stack_rows"]
 
@@ -64,13 +65,16 @@ class MemberBatches:
         for inputs, target in self._samplers[0]:
             yield self._of_members(inputs), target
 
+    def _numbers(self, device: torch.device) -> Tensor:
+        return hand_over(torch.tensor(self._members), device)
+
     def _of_members(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return a batch that all members share, with what is of each as those left have it."""
         mask, offset = inputs["mask"], inputs.get("offset")
         penalty = inputs.get("penalty")
         return inputs | {
             "mask": None if mask is None else mask.expand(len(self._members), -1),
-            "offset": None if offset is None else offset[self._members],
+            "offset": None if offset is None else offset[self._numbers(offset.device)],
             "penalty": None if penalty is None else self._of_members(penalty),
         }
 

@@ -10,15 +10,16 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from sklearn_mmfuse._training._schedule import decay_at, step_size_factor
+from sklearn_mmfuse._training._adamw import Pace, StepAtOnce, StepInRuns, Stepper
+from sklearn_mmfuse._training._schedule import step_size_factor
 
 __all__ = ["MemberAdamW", "add_gradient", "clip_gradients", "limits_of"]
 
-BETAS, EPS = (0.9, 0.999), 1e-8
+Setting = tuple[float, float, int]  # of a member: learning rate, weight decay, steps in all
 
 
 class MemberAdamW:
-    """AdamW over parameters `(E, ...)`; runs of members that step alike are stepped together.
+    """AdamW over parameters `(E, ...)`, each member with its own step size and decay.
 
     The same as `torch.optim.AdamW` for every member.
 
@@ -71,111 +72,62 @@ class MemberAdamW:
             if p.requires_grad and not name.startswith(tuple(apart))
         }
         kinds = {name: _decay_of(name, decays) for name in trained}
-        self._groups = [
-            _Group([p for name, p in trained.items() if kinds[name] == kind], decay=kind)
-            for kind in sorted(set(kinds.values()))
-        ]
+        names = sorted(trained, key=kinds.__getitem__)
         follows_progress = schedule != "constant" or "late" in kinds.values()
         assert n_steps is not None or not follows_progress
         self._n_steps = 0
         self.decayed = [0.0] * len(self._settings)  # step size times decay, of each
-        self._cut()
+        self._runs = _runs_of(self._settings)
+        on_cpu = all(p.device.type == "cpu" for p in trained.values())
+        stepper = StepInRuns if on_cpu or len(self._runs) == 1 else StepAtOnce
+        self._stepper: Stepper = stepper([trained[n] for n in names], [kinds[n] for n in names])
+        self._stepper.cut(self._slices)
 
-    def _cut(self) -> None:
-        """Cut parameters and moments into runs of members that step alike, once for all steps."""
-        self._runs, start = [], 0
-        for setting, members in groupby(self._settings):
-            stop = start + len(list(members))
-            self._runs.append((*setting, slice(start, stop)))
-            start = stop
-        for group in self._groups:
-            group.cut([run[-1] for run in self._runs])
+    @property
+    def _slices(self) -> list[slice]:
+        return [members for *_, members in self._runs]
 
     def take(self, kept: Tensor) -> None:
         """Go on with some members only; the parameters of the net are those of them already."""
-        for group in self._groups:
-            group.take(kept)
+        self._stepper.take(kept)
         self._settings = [self._settings[i] for i in kept.tolist()]
-        self._cut()
+        self._runs = _runs_of(self._settings)
+        self._stepper.cut(self._slices)
 
     @torch.no_grad()
     def step(self) -> None:
         """Step along the gradients."""
-        done = self._n_steps
-        middle = done + 0.5  # a net of one step moves as well
+        middle = self._n_steps + 0.5  # a net of one step moves as well
         paces = [
-            (
+            Pace(
+                members,
                 rate * step_size_factor(self._schedule, middle / n_steps),
                 decay,
                 middle / n_steps,
-                members,
             )
             for rate, decay, n_steps, members in self._runs
         ]
-        for group in self._groups:
-            group.step(paces, done)
+        self._stepper.step(paces, self._n_steps)
         self.decayed = [
-            rate * decay
-            for rate, decay, _, members in paces
-            for _ in range(members.start, members.stop)
+            pace.rate * pace.decay
+            for pace in paces
+            for _ in range(pace.members.start, pace.members.stop)
         ]
         self._n_steps += 1
 
 
-class _Group:
-    """Parameters that decay alike, the moments of their gradients, and both in runs of members."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter], *, decay: str) -> None:
-        self.parameters, self.decay = list(parameters), decay
-        self.first = [torch.zeros_like(p, requires_grad=False) for p in parameters]
-        self.second = [torch.zeros_like(p, requires_grad=False) for p in parameters]
-        self._pieces: list[list[list[Tensor]]] = []
-
-    def cut(self, runs: Sequence[slice]) -> None:
-        """Cut everything but gradients, which are new in every step."""
-        kept = ([p.detach() for p in self.parameters], self.first, self.second)
-        self._pieces = [[[t[members] for t in tensors] for tensors in kept] for members in runs]
-
-    def take(self, kept: Tensor) -> None:
-        """Leave the moments of some members."""
-        self.first = [moment[kept] for moment in self.first]
-        self.second = [moment[kept] for moment in self.second]
-
-    def step(self, runs: Sequence[tuple[float, float, float, slice]], n_steps: int) -> None:
-        """Step; a parameter on which no loss depends has no gradient and stays."""
-        moving = [i for i, p in enumerate(self.parameters) if p.grad is not None]
-        gradients = [_gradient(self.parameters[i]) for i in moving]
-        if not moving:
-            return
-        count = [torch.full((), n_steps + 1.0, device=gradients[0].device)] * len(moving)
-        for (rate, decay, progress, members), pieces in zip(runs, self._pieces, strict=True):
-            parameters, first, second = ([tensors[i] for i in moving] for tensors in pieces)
-            # What torch.optim.AdamW(fused=True) calls in the end; its way there takes longer than
-            # the step of a small net, and is gone for every run.
-            torch._fused_adamw_(
-                parameters,
-                gradients if len(runs) == 1 else [gradient[members] for gradient in gradients],
-                first,
-                second,
-                [],
-                count,
-                amsgrad=False,
-                lr=rate,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=decay_at(self.decay, progress, weight_decay=decay, learning_rate=rate),
-                eps=EPS,
-                maximize=False,
-            )
+def _runs_of(settings: Sequence[Setting]) -> list[tuple[*Setting, slice]]:
+    """Return neighboring members that step alike as one."""
+    runs, start = [], 0
+    for setting, members in groupby(settings):
+        stop = start + len(list(members))
+        runs.append((*setting, slice(start, stop)))
+        start = stop
+    return runs
 
 
 def _decay_of(name: str, decays: Mapping[str, str]) -> str:
     return next((decay for pattern, decay in decays.items() if fnmatch(name, pattern)), "always")
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
 
 
 def limits_of(max_norms: Sequence[float | None]) -> Tensor:
@@ -202,10 +154,11 @@ def add_gradient(parameters: Sequence[nn.Parameter], penalty: Tensor) -> None:
     """
     moving = [p for p in parameters if p.grad is not None]
     gradients = torch.autograd.grad(penalty.sum(), moving, materialize_grads=True)
-    length = _lengths([_gradient(p) for p in moving], len(penalty))
+    own = [p.grad for p in moving if p.grad is not None]
+    length = _lengths(own, len(penalty))
     factor = (length / _lengths(gradients, len(penalty)).clamp_min(1e-12)).clamp_max(1.0)
-    for parameter, gradient in zip(moving, gradients, strict=True):
-        _gradient(parameter).add_(gradient * _along(gradient, factor))
+    for before, gradient in zip(own, gradients, strict=True):
+        before.add_(gradient * _along(gradient, factor))
 
 
 def _along(gradient: Tensor, factor: Tensor) -> Tensor:

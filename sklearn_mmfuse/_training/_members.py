@@ -39,6 +39,7 @@ from sklearn_mmfuse._training._member_optimizer import (
 )
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._product_start import ProductStart, find_products, start_products
+from sklearn_mmfuse._training._sending import hand_over
 from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import BaseLoss, Objective
 from sklearn_mmfuse.nets import DependencyNet, FusionNet, FusionOutput, rows_at_once
@@ -292,7 +293,7 @@ class _PartTraining:
         )
         self.player = self._make_player(data[0], [member.seed for member in members])
         limits = [options.max_grad_norm for options in self.options]
-        self.max_grad_norms = limits_of(limits).to(part.bias)
+        self.limits = limits_of(limits).to(part.bias)
         self.clips = any(limit is not None for limit in limits)
         # Listed once: to walk through the modules takes a tenth of a small step.
         self.parameters = list(part.parameters())
@@ -361,10 +362,14 @@ class _PartTraining:
 
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
-        self.progress.copy_((epoch - 1) / self.max_epochs[self.live])
+        progress = (epoch - 1) / self.max_epochs[self.live]
+        self.progress.copy_(hand_over(progress, self.progress.device))
         self.part.begin_epoch(self.progress)
-        losses = {"train_loss": self._train_epoch()}
-        scaled = None if self.watched is None else self._validate()
+        trained = self._train_epoch()
+        # All that an epoch tells is read at once: until then a GPU works and nobody waits for it.
+        rows = trained if self.watched is None else torch.cat([trained, self._validate()])
+        train_loss, *more = rows.cpu().numpy()
+        losses, scaled = {"train_loss": train_loss}, np.stack(more) if more else None
         if scaled is not None:
             losses["valid_loss"] = scaled[-1]
         bounds = self._dependency()
@@ -394,13 +399,14 @@ class _PartTraining:
         best = self.best.epoch[0] if self.watched is not None else done
         result.best_epoch = self.done_before[0] + int(best)
 
-    def _train_epoch(self) -> NDArray[np.float64]:
+    def _train_epoch(self) -> Tensor:
+        """Take all steps; return the losses, `(1, E)`."""
         self.part.train()
         losses, sizes = [], []
         for inputs, target in self.batches:
             losses.append(self._step(inputs, target))
             sizes.append(inputs["weight"].shape[-1])
-        return _mean_losses(losses, sizes)
+        return _mean_losses(losses, sizes).unsqueeze(0)
 
     def _step(self, inputs: Mapping[str, Any], target: Tensor) -> Tensor:
         if self.player is not None:
@@ -410,7 +416,7 @@ class _PartTraining:
             add_gradient(self.parameters, more)
             loss = loss + more.detach()
         if self.clips:
-            clip_gradients(self.parameters, self.max_grad_norms[self.live])
+            clip_gradients(self.parameters, self.max_grad_norms)
         self.optimizer.step()
         if self.interaction_weights:
             factors = [self.options[e].interaction_decay for e in self.live.tolist()]
@@ -434,10 +440,10 @@ class _PartTraining:
         return output
 
     @torch.no_grad()
-    def _validate(self) -> NDArray[np.float64]:
+    def _validate(self) -> Tensor:
         """Return the losses of predictions with each factor, `(F, E)`; the last factor is 1."""
         assert self.watched is not None
-        live = self.live.to(self.part.bias.device)
+        live = hand_over(self.live, self.part.bias.device)
         constant = 0.0 if self.constants is None else self.constants[live]
         doubt = None if self.doubts is None else self.doubts[live]
         self.part.eval()
@@ -557,6 +563,7 @@ class _PartTraining:
 
     def _set_member_options(self) -> None:
         live = self.live.to(self.part.bias.device)
+        self.max_grad_norms = self.limits[live]
         for name, values in self.member_options.items():
             setattr(self.part, name, values[live])
         for penalty, values in zip(self.objective.penalties, self.penalty_weights, strict=True):
@@ -586,11 +593,13 @@ class _BestMembers:
         if not len(members):
             return
         chosen = torch.tensor(members)
-        positions = torch.searchsorted(live, chosen)
+        device = part.bias.device
+        positions = hand_over(torch.searchsorted(live, chosen), device)
+        chosen = hand_over(chosen, device)
         for key, tensor in part.state_dict().items():
             ours = self.state[key].unflatten(0, (self.n_members, -1))
             theirs = tensor.unflatten(0, (len(live), -1))
-            ours[chosen.to(tensor.device)] = theirs[positions.to(tensor.device)]
+            ours[chosen] = theirs[positions]
 
     def restore(self, part: FusionNet) -> None:
         """Put all members back."""
@@ -638,8 +647,8 @@ def _objective_of(members: Sequence[Member], like: Tensor) -> tuple[Objective, l
     return Objective(members[0].objective.loss, penalties), list(weights.T)
 
 
-def _mean_losses(losses: Sequence[Tensor], sizes: Sequence[int]) -> NDArray[np.float64]:
-    """Return the mean loss of every member over batches; the only point that waits for a GPU."""
+def _mean_losses(losses: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """Return the mean losses over batches, in float64."""
     share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-    total = torch.stack(list(losses)).double().T @ share.to(losses[0].device)
-    return total.cpu().numpy()
+    total: Tensor = torch.stack(list(losses)).double().T @ hand_over(share, losses[0].device)
+    return total

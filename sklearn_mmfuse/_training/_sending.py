@@ -1,4 +1,4 @@
-"""Inputs that stay in the host's memory, for want of room on a device, and go there in batches."""
+"""What goes to a device while it works: small tensors, and inputs that it has no room for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Sent", "one_ahead", "room_on", "send"]
+__all__ = ["Sent", "hand_over", "one_ahead", "room_on", "send"]
 
 T = TypeVar("T")
 
@@ -81,6 +81,21 @@ def send(blocks: Mapping[str, Tensor], rows: Tensor | None, device: torch.device
         arrived = torch.cuda.Event()
         arrived.record()
     return Sent(X, arrived)
+
+
+def hand_over(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a small tensor on a device, which goes on with what it is at: nobody waits.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mmfuse._training._sending import hand_over
+    >>> hand_over(torch.tensor([2, 0]), torch.device("cpu"))
+    tensor([2, 0])
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # from other memory a copy first waits for the device
+    return tensor.to(device, non_blocking=True)
 
 
 @cache

@@ -6,6 +6,7 @@ goes straight there: no modules, no graph, no views, and hardly any memory to be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
@@ -14,9 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["MEMORY", "Tape"]
-
-MEMORY = 2**26  # bytes; where a step holds more than that, arithmetic is the bill
+__all__ = ["Tape"]
 
 # What an operation that makes a tensor may be told of it, and one that fills a tensor need not.
 OF_NEW_TENSORS = ("dtype", "layout", "device", "pin_memory")
@@ -44,7 +43,7 @@ class Tape(TorchDispatchMode):
 
     Parameters
     ----------
-    memory : int, default=MEMORY
+    memory : float, default=inf
         Bytes of results beyond which nothing is recorded.
 
     Attributes
@@ -70,7 +69,7 @@ class Tape(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False
 
-    def __init__(self, memory: int = MEMORY) -> None:
+    def __init__(self, memory: float = math.inf) -> None:
         super().__init__()
         self.refusal: str | None = None
         self._room = memory

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
+from sklearn_mmfuse._training import resolve_device, room_on
 from sklearn_mmfuse.estimators._fitting import FitPlan
 
-__all__ = ["CPU_MEMBERS", "alike", "architecture", "how_many"]
+__all__ = ["alike", "architecture", "how_many", "worth_training_at_once"]
 
 MEMORY = 2**29  # bytes that a stack of members may take, on a CPU
 COPIES = 6  # of the parameters: gradients, two moments, the best so far, and one being made
 CPU_MEMBERS = 16  # more gain nothing: arithmetic is the bill by then, and caches overflow
+GPU_MEMBERS = 512  # a step of as many small nets takes hardly longer than that of one
+
+
+def worth_training_at_once(device: str) -> int:
+    """Return up to how many members gain from being trained beside others, memory aside."""
+    try:
+        on_cpu = resolve_device(device).type == "cpu"
+    except ValueError:  # which every fit will say
+        on_cpu = True
+    return CPU_MEMBERS if on_cpu else GPU_MEMBERS
 
 
 def alike(one: FitPlan, other: FitPlan) -> bool:
@@ -38,6 +47,7 @@ def how_many(plan: FitPlan) -> int:
     values = COPIES * (parameters + rows * plan.net.n_mask_units) + 2 * read * inputs
     values += len(plan.train) * plan.net.n_population_values
     size = values * next(plan.net.parameters()).element_size()
-    if plan.options.device.type == "cuda":
-        return max(1, torch.cuda.mem_get_info(plan.options.device)[0] // (2 * size))
-    return max(1, min(CPU_MEMBERS, MEMORY // size))
+    device = plan.options.device
+    if device.type == "cpu":
+        return max(1, min(CPU_MEMBERS, MEMORY // size))
+    return max(1, int(min(GPU_MEMBERS, room_on(device) // size)))

@@ -18,8 +18,13 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._params import POSITIVE_INT, choice, validates_own_params
-from sklearn_mmfuse.estimators._stacks import CPU_MEMBERS
-from sklearn_mmfuse.model_selection._front import architecture, can_be_stacked, front_key
+from sklearn_mmfuse.estimators._stacks import worth_training_at_once
+from sklearn_mmfuse.model_selection._front import (
+    architecture,
+    can_be_stacked,
+    final_estimator,
+    front_key,
+)
 from sklearn_mmfuse.model_selection._sklearn import (
     check_method_params,
     insert_error_scores,
@@ -300,26 +305,36 @@ class MultimodalSearchCV(GridSearchCV):
             Unit(part, some)
             for (front, _), group in groups.items()
             for part, some in (
-                [(group, [split]) for split in splits] if front else self._parts(group, splits)
+                [(group, [split]) for split in splits]
+                if front
+                else self._parts(group, splits, self._at_once(job.model(group[0])))
             )
         ]
         calls = [delayed(run_unit)(job, unit) for unit in units]
         return calls + [delayed(run_alone)(job, c, s) for c in alone for s in splits]
 
     def _parts(
-        self, group: Sequence[Candidate], splits: Sequence[Split]
+        self, group: Sequence[Candidate], splits: Sequence[Split], most: int
     ) -> Iterator[tuple[list[Candidate], list[Split]]]:
         """Cut candidates of one architecture into pieces of work.
 
-        Of one split as long as that has enough of them: those read the same batches. Not by the
-        number of workers: who is trained beside whom must not depend on it, to the last digit.
+        No more than `most` at once, and of one split as long as that has enough of them: those read
+        the same batches. Not by the number of workers: who is trained beside whom must not depend
+        on it, to the last digit.
         """
-        most = CPU_MEMBERS if self.max_members == "auto" else int(self.max_members)
         n_parts = -(-len(group) // most)
         n_runs = -(-len(splits) // max(1, min(FEW, most) // len(group)))
         for some in np.array_split(np.arange(len(splits)), n_runs):
             for part in np.array_split(np.arange(len(group)), n_parts):
                 yield [group[i] for i in part], [splits[i] for i in some]
+
+    def _at_once(self, model: Any) -> int:
+        """Return how many candidates like this one to train at once, memory aside."""
+        if self.max_members != "auto":
+            return int(self.max_members)
+        estimator = final_estimator(model)
+        assert estimator is not None
+        return worth_training_at_once(estimator.device)
 
     def _run(self, job: Job, calls: Sequence[Call], n_fits: int, context: Any) -> Results:
         """Make the calls, here or elsewhere, and say how far they are."""

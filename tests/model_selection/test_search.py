@@ -410,7 +410,7 @@ def test_work_is_cut_without_loss(max_members, n_candidates, n_splits):
     search = MultimodalSearchCV(model(), GRID, max_members=max_members)
     group = [_search.Candidate(i, {}) for i in range(n_candidates)]
     splits = [_search.Split(i, np.arange(1), np.arange(1)) for i in range(n_splits)]
-    parts = list(search._parts(group, splits))
+    parts = list(search._parts(group, splits, search._at_once(model())))
     tasks = [(c.number, s.number) for part, some in parts for c in part for s in some]
     assert sorted(tasks) == [(c, s) for c in range(n_candidates) for s in range(n_splits)]
     sizes = [len(part) * len(some) for part, some in parts]
