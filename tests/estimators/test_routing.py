@@ -64,7 +64,7 @@ def test_contributions_are_p_r_o_f_w_centered_and_add_up(kind, params):
         i = position[term]
         votes = (features[i] @ double["vote_weights"][0, i]).unflatten(1, (-1, 4))
         heard = torch.tensor(routed.pr[:, t]) * (votes * double["readout"][0, 0, 0]).sum(2)
-        expected[:, t] = heard @ net.concept_outputs
+        expected[:, t] = (heard @ net.concept_outputs).numpy()
     if kind == "multiclass":
         expected -= expected.mean(axis=2, keepdims=True)
     expected -= expected.mean(axis=0)

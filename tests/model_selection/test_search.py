@@ -265,7 +265,7 @@ def test_what_is_not_ours_is_searched_as_ever():
         FusionClassifier(net_params={"optimizer": torch.optim.SGD}, **SMALL),
         FusionClassifier(encoder={"a": lambda: torch.nn.Linear(3, 2)}, **SMALL),
         MROClassifier(n_members=2, **SMALL),
-        MROClassifier(bootstrap=True, **SMALL),
+        MROClassifier(n_members=2, bootstrap=True, **SMALL),
     ],
 )
 def test_what_cannot_be_stacked_is_fitted_alone(estimator):
