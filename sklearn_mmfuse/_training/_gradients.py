@@ -46,10 +46,14 @@ class StepGradients:
     ----------
     parameters : sequence of Parameter
         What gradients are wanted of; replaced ones (other memory) need :meth:`forget`.
+    finish : callable, optional
+        Called when the gradients are there, to change them in place, and recorded with them.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self._parameters = parameters
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], finish: Callable[[], None] | None = None
+    ) -> None:
+        self._parameters, self._finish = parameters, finish
         self.forget()
 
     def forget(self, *, n_certain: int = 0) -> None:
@@ -83,6 +87,8 @@ class StepGradients:
             parameter.grad = None
         losses = loss(batch)
         losses.sum().backward()
+        if self._finish is not None:
+            self._finish()
         return losses.detach()
 
     def _record(self, kind: Hashable, loss: Loss, batch: Batch) -> Tensor:

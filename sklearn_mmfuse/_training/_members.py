@@ -295,9 +295,12 @@ class _PartTraining:
         limits = [options.max_grad_norm for options in self.options]
         self.limits = limits_of(limits).to(part.bias)
         self.clips = any(limit is not None for limit in limits)
+        # A CPU looks whether there is anything to clip; elsewhere that would be to wait. A player
+        # adds to the gradients first.
+        self.clips_at_once = self.clips and self.player is None and part.bias.device.type != "cpu"
         # Listed once: to walk through the modules takes a tenth of a small step.
         self.parameters = list(part.parameters())
-        self.gradients = StepGradients(self.parameters)
+        self.gradients = StepGradients(self.parameters, self._clip if self.clips_at_once else None)
         self.live = torch.arange(len(members))
         self.done_before = [
             len(o.history) if isinstance(o, TrainingResult) else 0 for o in outcomes
@@ -415,13 +418,16 @@ class _PartTraining:
         if self.player is not None and (more := self.player.penalty(inputs)) is not None:
             add_gradient(self.parameters, more)
             loss = loss + more.detach()
-        if self.clips:
-            clip_gradients(self.parameters, self.max_grad_norms)
+        if self.clips and not self.clips_at_once:
+            self._clip()
         self.optimizer.step()
         if self.interaction_weights:
             factors = [self.options[e].interaction_decay for e in self.live.tolist()]
             decay_interactions(self.interaction_weights, factors, self.optimizer.decayed)
         return loss
+
+    def _clip(self) -> None:
+        clip_gradients(self.parameters, self.max_grad_norms)
 
     def _loss(self, batch: Mapping[str, Any]) -> Tensor:
         inputs, target = batch["inputs"], batch["target"]

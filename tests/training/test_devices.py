@@ -260,6 +260,30 @@ def test_an_epoch_waits_once(method, params):
     assert more[1].n_waits - few[1].n_waits == 5
 
 
+def test_a_step_is_few_calls_however_members_differ(monkeypatch):
+    X, y = vectors()
+    replay, replayed = Tape.replay, []
+
+    def counted(tape):
+        before = device.n_operations
+        replay(tape)
+        replayed.append(device.n_operations - before)
+
+    monkeypatch.setattr(Tape, "replay", counted)
+    calls = []
+    for n_epochs in (4, 9):
+        params = {"early_stopping": False, "max_epochs": n_epochs, "max_grad_norm": 0.1}
+        model = MROClassifier(**COMMON | params | {"dropout": 0.2, "device": str(AWAY)})
+        replayed.clear()
+        with SimulatedDevice() as device:
+            split = [(np.arange(60), np.arange(60, 90))]
+            MultimodalSearchCV(model, GRID, cv=split, refit=False).fit(X, y > 0)
+        calls.append(device.n_operations - sum(replayed))
+    n_steps = 5 * 2
+    # An epoch begins with an order of the rows and ends with its losses.
+    assert (calls[1] - calls[0]) / n_steps < 40
+
+
 @pytest.mark.parametrize(("method", "params"), METHODS)
 def test_a_recorded_step_needs_nothing_from_here(method, params, monkeypatch):
     """As a capture asks for; numbers of the CPU would stay what they were when it was made."""
