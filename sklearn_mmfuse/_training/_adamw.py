@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +103,7 @@ class _Group:
     def cut(self, runs: Sequence[slice]) -> None:
         kept = ([p.detach() for p in self.parameters], self.first, self.second)
         self._pieces = [[[t[members] for t in tensors] for tensors in kept] for members in runs]
-        self._gradients: list[Tensor] = []
+        self._seen: list[ReferenceType[Tensor]] = []
         self._of_gradients: list[list[Tensor]] = []
 
     def step(self, paces: Sequence[Pace], n_done: int) -> None:
@@ -132,19 +133,21 @@ class _Group:
                 maximize=False,
             )
 
-    def _cut_gradients(
-        self, gradients: Sequence[Tensor], runs: Sequence[slice]
-    ) -> list[list[Tensor]]:
-        """Return gradients in runs; those of recorded steps are always in the same memory."""
-        known = len(gradients) == len(self._gradients)
-        if not known or any(a is not b for a, b in zip(gradients, self._gradients, strict=True)):
-            self._gradients = list(gradients)
-            self._of_gradients = (
-                [self._gradients]
-                if len(runs) == 1
-                else [[gradient[members] for gradient in gradients] for members in runs]
-            )
-        return self._of_gradients
+    def _cut_gradients(self, gradients: list[Tensor], runs: Sequence[slice]) -> list[list[Tensor]]:
+        """Return gradients in runs.
+
+        Those of recorded steps are always the same tensors, and cut once; others are let go.
+        """
+        if len(runs) == 1:
+            return [gradients]
+        again = len(gradients) == len(self._seen) and all(
+            seen() is gradient for seen, gradient in zip(self._seen, gradients, strict=True)
+        )
+        if again and self._of_gradients:
+            return self._of_gradients
+        pieces = [[gradient[members] for gradient in gradients] for members in runs]
+        self._seen, self._of_gradients = [ref(own) for own in gradients], pieces if again else []
+        return pieces
 
 
 class StepAtOnce:

@@ -46,21 +46,19 @@ class StepGradients:
     ----------
     parameters : sequence of Parameter
         What gradients are wanted of; replaced ones (other memory) need :meth:`forget`.
-    finish : callable, optional
-        Called when the gradients are there, to change them in place, and recorded with them.
     """
 
-    def __init__(
-        self, parameters: Sequence[nn.Parameter], finish: Callable[[], None] | None = None
-    ) -> None:
-        self._parameters, self._finish = parameters, finish
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self._parameters = parameters
         self.forget()
 
-    def forget(self, *, n_certain: int = 0) -> None:
+    def forget(self, *, n_certain: int = 0, finish: Callable[[], None] | None = None) -> None:
         """Drop what was recorded: parameters, or what else is read, are no longer where it was.
 
         Batches of each kind are certain to come `n_certain` times before it is dropped again.
+        Gradients are changed in place by `finish` from now on, which is recorded with them.
         """
+        self._finish = finish
         # What a loss keeps from its first time on is not to be done again in every replay.
         self._n_written = 1 if n_certain > BEFORE_RECORDING else BEFORE_RECORDING
         self._seen: Counter[Hashable] = Counter()

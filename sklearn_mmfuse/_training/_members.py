@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -295,12 +296,12 @@ class _PartTraining:
         limits = [options.max_grad_norm for options in self.options]
         self.limits = limits_of(limits).to(part.bias)
         self.clips = any(limit is not None for limit in limits)
-        # A CPU looks whether there is anything to clip; elsewhere that would be to wait. A player
-        # adds to the gradients first.
+        # A CPU looks whether there is anything to clip, for which others would have to be waited
+        # for; a player adds to gradients first.
         self.clips_at_once = self.clips and self.player is None and part.bias.device.type != "cpu"
         # Listed once: to walk through the modules takes a tenth of a small step.
         self.parameters = list(part.parameters())
-        self.gradients = StepGradients(self.parameters, self._clip if self.clips_at_once else None)
+        self.gradients = StepGradients(self.parameters)
         self.live = torch.arange(len(members))
         self.done_before = [
             len(o.history) if isinstance(o, TrainingResult) else 0 for o in outcomes
@@ -419,15 +420,12 @@ class _PartTraining:
             add_gradient(self.parameters, more)
             loss = loss + more.detach()
         if self.clips and not self.clips_at_once:
-            self._clip()
+            clip_gradients(self.parameters, self.max_grad_norms)
         self.optimizer.step()
         if self.interaction_weights:
             factors = [self.options[e].interaction_decay for e in self.live.tolist()]
             decay_interactions(self.interaction_weights, factors, self.optimizer.decayed)
         return loss
-
-    def _clip(self) -> None:
-        clip_gradients(self.parameters, self.max_grad_norms)
 
     def _loss(self, batch: Mapping[str, Any]) -> Tensor:
         inputs, target = batch["inputs"], batch["target"]
@@ -549,7 +547,10 @@ class _PartTraining:
         self._set_member_options()
         self.progress = torch.zeros(len(self.live)).to(self.part.bias.device)
         first_end = min(map(self._end_of, self.live.tolist()), default=epoch)
-        self.gradients.forget(n_certain=first_end - epoch)
+        clip = partial(clip_gradients, self.parameters, self.max_grad_norms)
+        self.gradients.forget(
+            n_certain=first_end - epoch, finish=clip if self.clips_at_once else None
+        )
         more = any(self.options[e].interaction_decay > 1.0 for e in self.live.tolist())
         self.interaction_weights = self.part.interaction_weights() if more else []
         self.work = work_of(self.part, self.blocks, self.options[0].batch_size)

@@ -163,14 +163,34 @@ def test_the_second_batch_is_recorded_if_many_more_are_certain_to_come(n_certain
 )
 def test_epochs_are_certain_to_come_until_a_member_may_leave(params, expected, monkeypatch):
     told, forget = [], StepGradients.forget
-    monkeypatch.setattr(
-        StepGradients,
-        "forget",
-        lambda step, n_certain=-1: (told.append(n_certain), forget(step, n_certain=n_certain)),
-    )
+
+    def noted(step, n_certain=-1, **more):
+        told.append(n_certain)
+        forget(step, n_certain=n_certain, **more)
+
+    monkeypatch.setattr(StepGradients, "forget", noted)
     X, y = vectors()
     MROClassifier(**COMMON | {"early_stopping": False} | params).fit(X, y > 0)
     assert [n for n in told if n > 0] == expected
+
+
+def test_what_finishes_gradients_is_recorded_with_them(monkeypatch):
+    monkeypatch.setattr(_gradients, "BEFORE_RECORDING", 1)
+    weight = nn.Parameter(torch.ones(2, 3))
+    step, factor, calls = StepGradients([weight]), torch.ones(()), []
+
+    def finish():
+        calls.append(1)
+        with torch.no_grad():
+            weight.grad.mul_(factor)
+
+    step.forget(finish=finish)
+    for seed in range(5):
+        x = torch.full((4, 3), float(seed))
+        factor.fill_(seed + 1.0)
+        step(lambda b: (weight @ b["x"].T).mean(dim=1), {"x": x})
+        torch.testing.assert_close(weight.grad, x.mean(dim=0).expand(2, -1) * (seed + 1.0))
+    assert len(calls) == 2  # once as written, once recorded
 
 
 def test_losses_are_not_overwritten_by_those_of_later_batches(monkeypatch):
