@@ -47,7 +47,9 @@ def room_on(device: torch.device) -> float:
     """Return how many bytes of inputs may be kept on a device; on a CPU they are there already."""
     if device.type != "cuda":
         return math.inf
-    return SHARE * torch.cuda.mem_get_info(device)[0]
+    # What earlier fits left is torch's still, to be used again.
+    left = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return SHARE * (torch.cuda.mem_get_info(device)[0] + left)
 
 
 def _gather(block: Tensor, rows: Tensor | None, device: torch.device) -> Tensor:

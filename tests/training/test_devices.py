@@ -48,12 +48,16 @@ def fit_there(model, X, y):
         return clone(model).set_params(device=str(AWAY)).fit(X, y), device
 
 
-def assert_same_there(model, X, y, atol=1e-8):
+def assert_same_there(model, X, y):
     y = y > 0 if is_classifier(model) else y
-    here = clone(model).set_params(device="cpu").fit(X, y)
     there, device = fit_there(model, X, y)
     assert device.n_operations
     assert all(not isinstance(p, Away) for p in there.module_.state_dict().values())
+    assert_same_as_here(there, X, y)
+
+
+def assert_same_as_here(there, X, y, atol=1e-8):
+    here = clone(there).set_params(device="cpu").fit(X, y)
     ours, theirs = (own.decompose(X, purify=False).values for own in (there, here))
     np.testing.assert_allclose(ours, theirs, atol=atol, rtol=0)
     told = ["train_loss", *(["valid_loss"] if "valid_loss" in here.history_[0] else [])]
@@ -305,6 +309,28 @@ def test_a_recorded_step_needs_nothing_from_here(method, params, monkeypatch):
     with SimulatedDevice() as device:
         model.set_params(device=str(AWAY)).fit(X, y > 0 if is_classifier(model) else y)
     assert replays
+
+
+# A GPU --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("method", "params"), METHODS)
+def test_every_method_is_trained_on_a_gpu_as_here(method, params):
+    X, y = vectors()
+    model = method(**COMMON | params | {"device": "cuda"})
+    y = y > 0 if is_classifier(model) else y
+    assert_same_as_here(model.fit(X, y), X, y, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", [MROClassifier, SMURFClassifier, InTenseClassifier])
+def test_a_search_finds_on_a_gpu_what_it_finds_here(method):
+    y, model = vectors()[1] > 0, method(**COMMON | {"max_epochs": 8, "n_iter_no_change": 1})
+    found = [search(device, model, y).cv_results_["mean_test_score"] for device in ("cpu", "cuda")]
+    np.testing.assert_allclose(*found, atol=1e-6, rtol=0)
 
 
 # The simulation ----------------------------------------------------------------------------------

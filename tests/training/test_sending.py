@@ -134,6 +134,14 @@ def test_on_a_gpu_nets_are_those_of_inputs_that_stay(method, params, no_room, mo
     np.testing.assert_allclose(ours, theirs, atol=1e-9)
 
 
+def test_what_earlier_fits_left_on_a_gpu_is_room(monkeypatch):
+    told = {"mem_get_info": (60, 100), "memory_reserved": 30, "memory_allocated": 10}
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert _sending.room_on(torch.device("cuda")) == 0.5 * (60 + 30 - 10)
+    assert _sending.room_on(CPU) == np.inf
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_has_room_for_half_of_what_is_left():
