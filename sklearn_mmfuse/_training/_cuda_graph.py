@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from threading import Lock
 
 import torch
 
 from sklearn_mmfuse._training._tape import Tape
 
 __all__ = ["CUDAGraph", "capture"]
+
+
+_CAPTURING = Lock()  # torch allows one capture at a time in a process
 
 
 @dataclass
@@ -31,15 +36,21 @@ def capture(tape: Tape, device: torch.device) -> CUDAGraph | None:
     if device.type != "cuda":
         return None
     try:
-        with torch.cuda.device(device):
-            aside = torch.cuda.Stream()
+        with _CAPTURING, torch.cuda.device(device):
+            aside = _aside(device)
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 tape.replay()  # libraries set themselves up when they are first used
             torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
                 tape.replay()
     except (RuntimeError, TypeError):
         return None  # what other threads or libraries do may be forbidden meanwhile
     return CUDAGraph(graph, tape)
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all captures: for each stream libraries keep memory for good."""
+    return torch.cuda.Stream(device)

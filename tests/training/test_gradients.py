@@ -1,6 +1,9 @@
 """Steps that are recorded and replayed are those that are computed as they are written."""
 
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -20,7 +23,7 @@ from sklearn_mmfuse import (
     SMURFClassifier,
     SMURFRegressor,
 )
-from sklearn_mmfuse._training import _gradients
+from sklearn_mmfuse._training import _cuda_graph, _gradients
 from sklearn_mmfuse._training._cuda_graph import CUDAGraph, capture
 from sklearn_mmfuse._training._gradients import StepGradients, _RecordedStep
 from sklearn_mmfuse._training._tape import Tape
@@ -278,6 +281,69 @@ def test_a_graph_is_used_if_it_comes_to_the_same(how, monkeypatch):
         "spoiled": [1],
         "refused": [],
     }[how]
+
+
+class FakeCuda:
+    """What a capture calls of `torch.cuda`; with `fails`, the capture does."""
+
+    def __init__(self, fails=False):
+        self.fails, self.streams, self.captured_on, self.inside = fails, [], [], 0
+
+    def Stream(self, device):  # noqa: N802
+        self.streams.append(self)
+        return self
+
+    def current_stream(self):
+        return self
+
+    def wait_stream(self, other):
+        pass
+
+    @contextmanager
+    def device(self, device):
+        yield
+
+    stream = device
+
+    def CUDAGraph(self):  # noqa: N802
+        return self
+
+    @contextmanager
+    def graph(self, graph, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"
+        self.inside += 1
+        assert self.inside == 1, "torch allows one capture at a time"
+        time.sleep(0.01)
+        yield
+        self.inside -= 1
+        self.captured_on.append(stream)
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    fake = FakeCuda()
+    for name in ("Stream", "current_stream", "device", "stream", "CUDAGraph", "graph"):
+        monkeypatch.setattr(torch.cuda, name, getattr(fake, name))
+    _cuda_graph._aside.cache_clear()
+    yield fake
+    _cuda_graph._aside.cache_clear()
+
+
+def test_captures_share_a_stream_and_come_one_after_the_other(fake_cuda):
+    with Tape() as tape:
+        torch.ones(2) * 3
+    device = torch.device("cuda", 0)
+    with ThreadPoolExecutor(4) as threads:
+        graphs = list(threads.map(lambda _: capture(tape, device), range(8)))
+    assert all(graph.tape is tape for graph in graphs)
+    assert len(fake_cuda.streams) == 1
+    assert len(fake_cuda.captured_on) == 8
+    fake_cuda.fails = True
+    assert capture(tape, device) is None
+    fake_cuda.fails = False
+    assert capture(tape, device) is not None
 
 
 def test_parameters_may_be_empty(monkeypatch):
