@@ -21,6 +21,7 @@ from sklearn_mmfuse._training._batches import Rows, draw_mask
 from sklearn_mmfuse._training._gradients import StepGradients
 from sklearn_mmfuse._training._member_batches import stack_rows
 from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients, limits_of
+from sklearn_mmfuse._training._sending import hand_over
 from sklearn_mmfuse.losses import DependencyGain, dependency_bound
 from sklearn_mmfuse.nets import (
     DependencyNet,
@@ -183,11 +184,13 @@ class CriticPlayer:
             for stream, (numbers, _) in zip(self._streams, drawn, strict=True)
         ]
         rows = taken[0] if self._shared else stack_rows(taken)
+        device = self.net.bias.device
         orders = self._of_members([orders for _, orders in drawn])  # (..., steps, M, size)
-        begin = size * torch.arange(n_steps).view(-1, 1, 1)
+        orders = hand_over(orders, device)
+        begin = size * torch.arange(n_steps, device=device).view(-1, 1, 1)
         together = (orders + begin).transpose(-3, -2).flatten(-2)
         with torch.no_grad(), _quiet(self.net):
-            X = {name: x.to(self.net.bias.device) for name, x in rows.X.items()}
+            X = {name: x.to(device) for name, x in rows.X.items()}
             joint, shuffled = _both(self.net, X, together)
         for step in range(n_steps):
             here = slice(step * size, (step + 1) * size)
@@ -243,7 +246,7 @@ class CriticPlayer:
             return np.full(self.net.n_members, np.nan)
         generator = torch.Generator().manual_seed(0)  # the same rows in every epoch
         orders = draw_orders(n_rows, len(X), generator)
-        orders = orders.expand(*weight.shape[:-1], *orders.shape)
+        orders = hand_over(orders, weight.device).expand(*weight.shape[:-1], *orders.shape)
         one = 1.0 if self.options.dependency == "f" else 0.0  # there e^(T - 1) has mean one
         joint, shuffled = self.net.scores(X), self.net.scores(shuffle_modalities(X, orders))
         bound = dependency_bound(
@@ -265,6 +268,7 @@ class CriticPlayer:
         if n_rows < 2:
             return None
         orders = self._of_members([stream.orders(n_rows) for stream in self._streams])
+        orders = hand_over(orders, weight.device)
         shares = row_shares(weight, orders)
         with _quiet(self.net):
             joint, shuffled = _both(self.net, X, orders)

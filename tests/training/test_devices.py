@@ -264,6 +264,17 @@ def test_an_epoch_waits_once(method, params):
     assert more[1].n_waits - few[1].n_waits == 5
 
 
+@pytest.mark.parametrize(("method", "params"), METHODS)
+def test_no_step_waits(method, params):
+    X, y = vectors()
+    model = method(**COMMON | params | {"early_stopping": False})  # folds choose how long
+    y = y > 0 if is_classifier(model) else y
+    # Both leave a last batch of another size.
+    few, many = (fit_there(model.set_params(batch_size=size), X, y)[1] for size in (40, 20))
+    assert many.n_operations > few.n_operations
+    assert many.n_waits == few.n_waits
+
+
 def test_a_step_is_few_calls_however_members_differ(monkeypatch):
     X, y = vectors()
     replay, replayed = Tape.replay, []
