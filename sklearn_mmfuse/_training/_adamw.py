@@ -45,7 +45,10 @@ class Pace:
 
 
 class Stepper(Protocol):
-    """Takes the steps of parameters `(E, ...)`, and keeps the moments of their gradients."""
+    """Takes the steps of parameters `(E, ...)`, and keeps the moments of their gradients.
+
+    Made from a sequence of parameters, and one of how each decays, one kind after the other.
+    """
 
     def cut(self, runs: Sequence[slice]) -> None:
         """Prepare for these runs of members that step alike, which cover all members."""
@@ -58,15 +61,7 @@ class Stepper(Protocol):
 
 
 class StepInRuns:
-    """Steps one run of members after the other: each in one pass over memory, best on a CPU.
-
-    Parameters
-    ----------
-    parameters : sequence of Parameter
-        What is stepped.
-    kinds : sequence of str
-        How each decays; one kind after the other.
-    """
+    """Steps one run of members after the other: each in one pass over memory, best on a CPU."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], kinds: Sequence[str]) -> None:
         self._groups = [
@@ -155,13 +150,6 @@ class StepAtOnce:
 
     On a GPU a call takes longer than what it does to small nets. Parameters and moments are laid
     side by side, `(E, P)`; a step is that of `StepInRuns` up to rounding.
-
-    Parameters
-    ----------
-    parameters : sequence of Parameter
-        What is stepped.
-    kinds : sequence of str
-        How each decays; one kind after the other.
     """
 
     _first: Tensor
