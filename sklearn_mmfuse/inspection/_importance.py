@@ -70,8 +70,8 @@ def modality_importance(
     -------
     importance : DataFrame
         A row per set. `importance` is the score minus the score without the set; "permutation"
-        adds `std` over the repeats, "ablation" the mean `change` of the prediction (see
-        `Decomposition.change_without`).
+        adds `std` over the repeats (of shuffles, not of other samples), "ablation" the mean
+        `change` of the prediction (see `Decomposition.change_without`).
 
     Examples
     --------
