@@ -1,6 +1,6 @@
 """Training, private: rows in, a trained net and its history out."""
 
-from sklearn_mmfuse._training._batches import Rows, batch_bounds
+from sklearn_mmfuse._training._batches import batch_bounds
 from sklearn_mmfuse._training._critic import CriticOptions, score_network
 from sklearn_mmfuse._training._fit import (
     TrainingOptions,
@@ -21,6 +21,7 @@ from sklearn_mmfuse._training._members import (
     member_state,
 )
 from sklearn_mmfuse._training._net import DivergedError
+from sklearn_mmfuse._training._rows import Rows
 from sklearn_mmfuse._training._schedule import SCHEDULES
 from sklearn_mmfuse._training._sending import room_on
 from sklearn_mmfuse._training._split import (

@@ -1,111 +1,110 @@
-"""Rows as whole tensors, and the batches cut from them."""
+"""The batches that rows are cut into, and what is random about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklearn_mmfuse._training._sending import Sent, hand_over, one_ahead, room_on, send
+from sklearn_mmfuse._training._rows import MemberRows, Rows
+from sklearn_mmfuse._training._sending import hand_over, one_ahead
 
-__all__ = ["BatchSampler", "Rows", "batch_bounds", "draw_mask"]
+__all__ = ["Batch", "BatchSampler", "Draws", "MemberDraws", "batch_bounds", "draw_mask"]
 
 LEVELS = 2**16  # of a number of 16 bits
 
 Batch = tuple[dict[str, Any], Tensor]
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Training rows: inputs, targets, weights, and what earlier nets already predict.
+class Draws:
+    """What is random about the batches of one stream; it is drawn on the CPU.
 
-    Inputs stay where they are, for instance in a file that is mapped into memory: rows are numbers
-    of rows in them until they are read. On a device that has no room for them they are `on_host`,
-    and everything else is on the device.
-
-    **Shape**: `blocks` `(N, *sample)` per modality, of which `picked` `(n,)` are meant, or all;
-    `y` and `weight` `(n,)`; `offset` `(E, n, C)` or None; `present` `(n, M)`, zeros where a row
-    lacks a modality, or None where no row does.
+    Parameters
+    ----------
+    generator : torch.Generator
+        Draws everything.
+    dropout : float, default=0.0
+        The probability that a hidden unit is dropped.
+    n_mask_units : int, default=0
+        Hidden units per row that a mask must cover.
+    modality_dropout : float, default=0.0
+        The probability that a row loses a modality; it keeps all if it would lose the last.
     """
 
-    blocks: Mapping[str, Tensor]
-    y: Tensor
-    weight: Tensor
-    offset: Tensor | None = None
-    present: Tensor | None = None
-    picked: Tensor | None = None
-    on_host: bool = False
+    def __init__(
+        self,
+        generator: torch.Generator,
+        *,
+        dropout: float = 0.0,
+        n_mask_units: int = 0,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        self.generator = generator
+        self.keep = 1.0 - dropout
+        self.n_mask_units = n_mask_units
+        self.modality_dropout = modality_dropout
 
-    def __len__(self) -> int:
-        return len(self.y)
+    def order(self, n_rows: int) -> Tensor:
+        """Return the numbers of rows in random order."""
+        return torch.randperm(n_rows, generator=self.generator)
 
-    @property
-    def X(self) -> Mapping[str, Tensor]:  # noqa: N802 - scikit-learn's name for the data
-        """The inputs, where they are; a copy of those that were picked."""
-        if self.picked is None:
-            return self.blocks
-        return {name: block.index_select(0, self.picked) for name, block in self.blocks.items()}
+    def mask(self, n_rows: int, like: Tensor) -> Tensor | None:
+        """Return what hidden units are multiplied by, `(1, units)`; None drops none."""
+        mask = draw_mask(n_rows * self.n_mask_units, self.keep, self.generator, like=like)
+        return None if mask is None else mask.unsqueeze(0)
 
-    def gathered(self) -> Rows:
-        """Return these rows with inputs of their own."""
-        return replace(self, blocks=self.X, picked=None)
+    def kept(self, n_rows: int, n_modalities: int, dtype: torch.dtype) -> Tensor | None:
+        """Return ones for modalities that rows keep, `(n, M)`; None when none is lost."""
+        if self.modality_dropout == 0.0:
+            return None
+        kept = torch.empty((n_rows, n_modalities), dtype=dtype)
+        return kept.bernoulli_(1.0 - self.modality_dropout, generator=self.generator)
 
-    def sent(self) -> Sent:
-        """Return the inputs on their way to where the rest is."""
-        return send(self.blocks, self.picked, self.y.device) if self.on_host else Sent(self.X)
 
-    def to(self, device: torch.device) -> Rows:
-        """Return these rows on a device, or all but inputs that it has no room for."""
-        if self.n_bytes > room_on(device):
-            return replace(
-                self._map(lambda tensor, dim: tensor.to(device), inputs=False), on_host=True
-            )
-        if device == self.y.device:
-            return self
-        return self.gathered()._map(lambda tensor, dim: tensor.to(device))
+class MemberDraws:
+    """What is random about the batches of many members, of whom some draw alike.
 
-    @property
-    def n_bytes(self) -> int:
-        """How much memory the inputs take."""
-        return len(self) * sum(block[0].nbytes for block in self.blocks.values())
+    Parameters
+    ----------
+    streams : sequence of Draws
+        Of equally many `n_mask_units`.
+    reads : sequence of int
+        Which of them each member reads.
+    """
 
-    def double(self) -> Rows:
-        """Return these rows in float64."""
-        return self.gathered()._map(lambda tensor, dim: tensor.double())
+    def __init__(self, streams: Sequence[Draws], reads: Sequence[int]) -> None:
+        used = sorted(set(reads))
+        self.streams = [streams[number] for number in used]
+        self.reads = [used.index(number) for number in reads]
 
-    def take(self, rows: Tensor) -> Rows:
-        """Return the given rows, in the given order; inputs are read when they are needed."""
-        there = hand_over(rows, next(iter(self.blocks.values())).device)
-        picked = there if self.picked is None else self.picked.index_select(0, there)
-        here = hand_over(rows, self.y.device)
-        taken = self._map(lambda tensor, dim: tensor.index_select(dim, here), inputs=False)
-        return replace(taken, picked=picked)
+    def keep(self, members: Tensor) -> MemberDraws:
+        """Return what some members draw."""
+        return MemberDraws(self.streams, [self.reads[e] for e in members.tolist()])
 
-    def slice(self, start: int, stop: int) -> Rows:
-        """Return a contiguous piece, without a copy."""
-        return self._map(lambda tensor, dim: tensor.narrow(dim, start, stop - start))
+    def order(self, n_rows: int) -> Tensor:
+        """Return the numbers of the rows of each in random order, `(E, n)`."""
+        return self._of_members(torch.stack([own.order(n_rows) for own in self.streams]))
 
-    def _map(self, function: Any, *, inputs: bool = True) -> Rows:
-        """Return rows of which each tensor is another; of inputs, what tells which are meant."""
+    def mask(self, n_rows: int, like: Tensor) -> Tensor | None:
+        """Return what hidden units are multiplied by, `(E, units)`; None drops none."""
+        keeps, generators = zip(*((s.keep, s.generator) for s in self.streams), strict=True)
+        masks = draw_masks(n_rows * self.streams[0].n_mask_units, keeps, generators, like=like)
+        return None if masks is None else self._of_members(masks)
 
-        def maybe(tensor: Tensor | None, dim: int = 0) -> Any:
-            return None if tensor is None else function(tensor, dim)
+    def kept(self, n_rows: int, n_modalities: int, dtype: torch.dtype) -> Tensor | None:
+        """Return ones for modalities that rows keep, `(E, n, M)`; None when none is lost."""
+        drawn = [own.kept(n_rows, n_modalities, dtype) for own in self.streams]
+        if all(kept is None for kept in drawn):
+            return None
+        ones = torch.ones((n_rows, n_modalities), dtype=dtype)
+        return self._of_members(torch.stack([ones if kept is None else kept for kept in drawn]))
 
-        mapped = replace(
-            self,
-            y=function(self.y, 0),
-            weight=function(self.weight, 0),
-            offset=maybe(self.offset, 1),
-            present=maybe(self.present),
-        )
-        if not inputs:
-            return mapped
-        if self.picked is not None:
-            return replace(mapped, picked=function(self.picked, 0))
-        return replace(mapped, blocks={n: function(block, 0) for n, block in self.blocks.items()})
+    def _of_members(self, drawn: Tensor) -> Tensor:
+        if self.reads == list(range(len(self.streams))):
+            return drawn
+        return drawn.index_select(0, hand_over(torch.tensor(self.reads), drawn.device))
 
 
 class BatchSampler:
@@ -113,18 +112,12 @@ class BatchSampler:
 
     Parameters
     ----------
-    rows : Rows
+    rows : Rows or MemberRows
         What to cut.
     batch_size : int
         A last batch of a single row joins the one before: it has no variance.
-    generator : torch.Generator or None
+    draws : Draws or MemberDraws, optional
         Shuffles and draws dropout masks; None keeps the order and draws nothing.
-    dropout : float
-        The probability that a hidden unit is dropped.
-    n_mask_units : int
-        Hidden units per row that a mask must cover.
-    modality_dropout : float, default=0.0
-        The probability that a row loses a modality; it keeps all if it would lose the last.
     penalty_batch_size : int, default=0
         Rows that come with every batch for penalties to be computed on, when more than the batch
         has: a covariance needs more rows than a gradient.
@@ -132,25 +125,18 @@ class BatchSampler:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: Rows | MemberRows,
         *,
         batch_size: int,
-        generator: torch.Generator | None = None,
-        dropout: float = 0.0,
-        n_mask_units: int = 0,
-        modality_dropout: float = 0.0,
+        draws: Draws | MemberDraws | None = None,
         penalty_batch_size: int = 0,
     ) -> None:
-        self.rows = rows
         larger = penalty_batch_size > batch_size and len(rows) > batch_size
         self.penalty_batch_size = min(penalty_batch_size, len(rows)) if larger else 0
-        self.generator = generator
-        self.keep = 1.0 - dropout
-        self.n_mask_units = n_mask_units
-        self.modality_dropout = modality_dropout
+        self.draws = draws
         self.bounds = batch_bounds(len(rows), batch_size)
-        if len(self.bounds) == 1:
-            self.rows = rows.gathered()  # once, and not in every step
+        # A single batch is gathered once, and not in every step.
+        self.rows = rows.gathered() if len(self.bounds) == 1 else rows
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -162,18 +148,18 @@ class BatchSampler:
     def _batches(self) -> Iterator[Batch]:
         """Yield batches whose inputs are on their way."""
         rows = self.rows
-        if self.generator is not None and len(self.bounds) > 1:
-            order = torch.randperm(len(rows), generator=self.generator)
-            rows = rows.take(order)
+        if self.draws is not None and len(self.bounds) > 1:
+            rows = rows.take(self.draws.order(len(rows)))
         for start, stop in self.bounds:
             piece = rows.slice(start, stop) if len(self.bounds) > 1 else rows
             batch = self._inputs(piece)
             batch |= {"offset": piece.offset, "penalty": self._penalty_batch()}
             yield batch, piece.y
 
-    def _inputs(self, rows: Rows) -> dict[str, Any]:
+    def _inputs(self, rows: Rows | MemberRows) -> dict[str, Any]:
         """Return what the net reads of some rows."""
-        mask, present = self._mask(len(rows)), self._present(rows)
+        mask = None if self.draws is None else self.draws.mask(len(rows), like=rows.weight)
+        present = self._present(rows)
         return {
             "X": rows.sent(),
             "weight": rows.weight,
@@ -183,34 +169,26 @@ class BatchSampler:
         }
 
     def _penalty_batch(self) -> dict[str, Any] | None:
-        size = self.penalty_batch_size
+        size, rows = self.penalty_batch_size, self.rows
         if size == 0:
             return None
-        rows = self.rows
         if size < len(rows):
-            picked = torch.randperm(len(rows), generator=self.generator)[:size]
-            rows = rows.take(picked)
+            assert self.draws is not None
+            rows = rows.take(self.draws.order(len(rows))[..., :size])
         return self._inputs(rows)
 
-    def _present(self, rows: Rows) -> Tensor | None:
+    def _present(self, rows: Rows | MemberRows) -> Tensor | None:
         """Return which modalities the rows have, and have not lost."""
-        if self.generator is None or self.modality_dropout == 0.0:
+        if self.draws is None:
             return rows.present
-        shape = (len(rows), len(rows.blocks))
-        kept = torch.empty(shape, dtype=rows.weight.dtype)
-        kept.bernoulli_(1.0 - self.modality_dropout, generator=self.generator)
+        kept = self.draws.kept(len(rows), rows.n_modalities, rows.weight.dtype)
+        if kept is None:
+            return rows.present
         kept = hand_over(kept, rows.weight.device)
         if rows.present is None:
-            return torch.where(kept.any(dim=1, keepdim=True), kept, torch.ones_like(kept))
+            return torch.where(kept.any(dim=-1, keepdim=True), kept, torch.ones_like(kept))
         left = kept * rows.present
-        return torch.where(left.any(dim=1, keepdim=True), left, rows.present)
-
-    def _mask(self, n_rows: int) -> Tensor | None:
-        if self.generator is None:
-            return None
-        n_units = n_rows * self.n_mask_units
-        mask = draw_mask(n_units, self.keep, self.generator, like=self.rows.weight)
-        return None if mask is None else mask.unsqueeze(0)
+        return torch.where(left.any(dim=-1, keepdim=True), left, rows.present)
 
 
 def _received(batch: Batch) -> Batch:
@@ -241,15 +219,39 @@ def draw_mask(n_units: int, keep: float, generator: torch.Generator, like: Tenso
     Four units share a random number of 64 bits, a fifth of the time of `bernoulli_`; the
     probability is rounded to a multiple of 2^-16, and never to 0 or 1.
     """
-    if keep == 1.0 or n_units == 0:
+    masks = draw_masks(n_units, [keep], [generator], like=like)
+    return None if masks is None else masks[0]
+
+
+def draw_masks(
+    n_units: int, keeps: Sequence[float], generators: Sequence[torch.Generator], like: Tensor
+) -> Tensor | None:
+    """Return the masks of :func:`draw_mask` side by side, ones of those that drop nothing."""
+    dropping = [keep < 1.0 for keep in keeps]
+    if n_units == 0 or not any(dropping):
         return None
-    kept = min(max(round(keep * LEVELS), 1), LEVELS - 1)
-    numbers = torch.empty(-(-n_units // 4), dtype=torch.int64)
-    numbers.random_(torch.iinfo(torch.int64).min, None, generator=generator)  # all 64 bits
-    units = numbers.view(torch.int16)[:n_units]
+    numbers = torch.empty((len(keeps), -(-n_units // 4)), dtype=torch.int64)
+    for own, drops, generator in zip(numbers, dropping, generators, strict=True):
+        if drops:
+            own.random_(torch.iinfo(torch.int64).min, None, generator=generator)  # all 64 bits
+    units = numbers.view(torch.int16)[:, :n_units]
+    kept = [min(max(round(keep * LEVELS), 1), LEVELS - 1) for keep in keeps]
+    below = _column([own - LEVELS // 2 for own in kept], torch.int16)
     if like.device.type == "cpu":
-        mask = torch.empty(n_units, dtype=like.dtype)
-        torch.lt(units, kept - LEVELS // 2, out=mask)
+        masks = torch.empty(units.shape, dtype=like.dtype)
+        torch.lt(units, below, out=masks)
     else:  # a byte for each on their way
-        mask = hand_over(units < kept - LEVELS // 2, like.device).to(like.dtype)
-    return mask.mul_(LEVELS / kept)
+        masks = hand_over(units < below, like.device).to(like.dtype)
+    scale = _column([LEVELS / own for own in kept], like.dtype)
+    masks.mul_(hand_over(scale, like.device) if isinstance(scale, Tensor) else scale)
+    for own, drops in zip(masks, dropping, strict=True):
+        if not drops:
+            own.fill_(1.0)
+    return masks
+
+
+def _column(values: Sequence[float], dtype: torch.dtype) -> Any:
+    """Return a number for each row; the number where it is the same for all."""
+    if len(set(values)) == 1:
+        return values[0]
+    return torch.tensor(values, dtype=dtype).unsqueeze(1)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sklearn_mmfuse._training._batches import Rows, draw_mask
+from sklearn_mmfuse._training._batches import draw_mask
 from sklearn_mmfuse._training._gradients import StepGradients
-from sklearn_mmfuse._training._member_batches import stack_rows
 from sklearn_mmfuse._training._member_optimizer import MemberAdamW, clip_gradients, limits_of
+from sklearn_mmfuse._training._rows import MemberRows, Rows
 from sklearn_mmfuse._training._sending import hand_over
 from sklearn_mmfuse.losses import DependencyGain, dependency_bound
 from sklearn_mmfuse.nets import (
@@ -183,7 +183,7 @@ class CriticPlayer:
             stream.rows.take(numbers.flatten())
             for stream, (numbers, _) in zip(self._streams, drawn, strict=True)
         ]
-        rows = taken[0] if self._shared else stack_rows(taken)
+        rows = taken[0] if self._shared else MemberRows.of(taken)
         device = self.net.bias.device
         orders = self._of_members([orders for _, orders in drawn])  # (..., steps, M, size)
         orders = hand_over(orders, device)
@@ -235,7 +235,7 @@ class CriticPlayer:
         return torch.stack(seen).mean(dim=0).double().cpu().numpy()
 
     @torch.no_grad()
-    def measure(self, rows: Rows) -> NDArray[np.float64]:
+    def measure(self, rows: Rows | MemberRows) -> NDArray[np.float64]:
         """Return the bound on other rows, `(E,)`, with T shifted by the training rows.
 
         Of members with rows of their own these are `(E, n, ...)`.

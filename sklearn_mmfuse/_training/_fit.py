@@ -15,11 +15,12 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor
 from torch.func import functional_call
 
-from sklearn_mmfuse._training._batches import BatchSampler, Rows
+from sklearn_mmfuse._training._batches import BatchSampler, Draws
 from sklearn_mmfuse._training._callbacks import BestEpoch, EpochHook, TrainingStopped
 from sklearn_mmfuse._training._critic import CriticOptions, CriticPlayer
 from sklearn_mmfuse._training._net import FusionTrainer
 from sklearn_mmfuse._training._product_start import find_products, start_products
+from sklearn_mmfuse._training._rows import Rows, move_rows
 from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import Objective
 from sklearn_mmfuse.nets import (
@@ -185,8 +186,9 @@ def _fit_network(
     shuffler = shuffling_generator(seed)
     keep_freed_memory(options.device)
     net.to(options.device)
-    all_rows, train = train, train.to(options.device)
-    validation = None if validation is None else validation.to(options.device)
+    all_rows, both = train, [train] if validation is None else [train, validation]
+    train, *watched = move_rows(both, options.device)
+    validation = watched[0] if watched else None
     result, parts = TrainingResult(), net.training_parts()
     try:
         for position, part in enumerate(parts):
@@ -301,10 +303,12 @@ def _fit_part(
         BatchSampler(
             train,
             batch_size=options.batch_size,
-            generator=shuffler,
-            dropout=options.dropout,
-            n_mask_units=part.n_mask_units,
-            modality_dropout=options.modality_dropout,
+            draws=Draws(
+                shuffler,
+                dropout=options.dropout,
+                n_mask_units=part.n_mask_units,
+                modality_dropout=options.modality_dropout,
+            ),
             penalty_batch_size=options.penalty_batch_size,
         ),
         None

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sklearn_mmfuse._training._batches import BatchSampler, Rows
+from sklearn_mmfuse._training._batches import Draws
 from sklearn_mmfuse._training._critic import CriticPlayer
 from sklearn_mmfuse._training._fit import (
     TrainingOptions,
@@ -31,7 +31,7 @@ from sklearn_mmfuse._training._fit import (
 )
 from sklearn_mmfuse._training._gradients import StepGradients
 from sklearn_mmfuse._training._interaction_decay import decay_interactions
-from sklearn_mmfuse._training._member_batches import MemberBatches, stack_rows
+from sklearn_mmfuse._training._member_batches import MemberBatches
 from sklearn_mmfuse._training._member_optimizer import (
     MemberAdamW,
     add_gradient,
@@ -40,6 +40,7 @@ from sklearn_mmfuse._training._member_optimizer import (
 )
 from sklearn_mmfuse._training._net import DivergedError
 from sklearn_mmfuse._training._product_start import ProductStart, find_products, start_products
+from sklearn_mmfuse._training._rows import MemberRows, Rows, move_rows
 from sklearn_mmfuse._training._sending import hand_over
 from sklearn_mmfuse._training._threads import few_threads, work_of
 from sklearn_mmfuse.losses import BaseLoss, Objective
@@ -177,13 +178,14 @@ def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
     for name in stack.member_options:  # on the device, as indices of members are
         values = [float(getattr(member.net, name)) for member in members]
         setattr(stack, name, torch.tensor(values, dtype=torch.float64).to(stack.bias))
-    # Members of one stream read one sampler; of several parts, each comes to the second at a
-    # moment of its own.
     parts = stack.training_parts()
-    shared = len(parts) == 1 and len({member.stream for member in members}) == 1
-    streams = members[:1] if shared else members
-    training = _moved([stream.train for stream in streams], device)
-    watched = _moved([s.validation for s in streams if s.validation is not None], device)
+    # Of several parts, each member comes to the second at a moment of its own.
+    reads = _read_streams(members) if len(parts) == 1 else list(range(len(members)))
+    streams = [members[reads.index(number)] for number in range(max(reads) + 1)]
+    training = [stream.train for stream in streams]
+    watched = [s.validation for s in streams if s.validation is not None]
+    moved = move_rows([*training, *watched], device)
+    training, watched = moved[: len(training)], moved[len(training) :]
     shufflers = [shuffling_generator(stream.seed) for stream in streams]
     outcomes: list[Outcome] = [TrainingResult() for _ in members]
     for position, part in enumerate(parts):
@@ -191,7 +193,7 @@ def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
             training = _leave_rest(parts[position - 1], training)
             watched = _leave_rest(parts[position - 1], watched)
         stack.begin_part(position)
-        data = training, watched, shufflers
+        data = _Streams(reads, training, watched, shufflers)
         _PartTraining(part, position, members, data, outcomes).run()
         part.eval()
         if any(isinstance(o, TrainingResult) and o.interrupted for o in outcomes):
@@ -205,11 +207,10 @@ def _fit_members(members: Sequence[Member], stack: FusionNet) -> list[Outcome]:
     return outcomes
 
 
-def _moved(rows: Sequence[Rows], device: torch.device) -> list[Rows]:
-    """Return rows on a device, the same ones once for all members that share them."""
-    known = {id(own): own for own in rows}
-    there = {number: own.to(device) for number, own in known.items()}
-    return [there[id(own)] for own in rows]
+def _read_streams(members: Sequence[Member]) -> list[int]:
+    """Return which stream each member reads, from 0 on: those that draw alike read the same."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(member.stream, len(numbers)) for member in members]
 
 
 def _start_products(members: Sequence[Member]) -> None:
@@ -241,7 +242,7 @@ def _leave_rest(trained: FusionNet, rows: Sequence[Rows]) -> list[Rows]:
     if not rows:
         return []
     shared = len(rows) == 1
-    stacked = rows[0] if shared else stack_rows(rows)
+    stacked = rows[0] if shared else MemberRows.of(rows)
     pieces = []
     for X, start, stop in trained.row_pieces(stacked.X):
         here = None if stacked.present is None else stacked.present[..., start:stop, :]
@@ -252,6 +253,16 @@ def _leave_rest(trained: FusionNet, rows: Sequence[Rows]) -> list[Rows]:
     if shared:
         return [replace(rows[0], offset=offset)]
     return [replace(own, offset=offset[e : e + 1]) for e, own in enumerate(rows)]
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """What members read: which stream each of them, and the rows and generator of every stream."""
+
+    reads: Sequence[int]
+    training: Sequence[Rows]
+    watched: Sequence[Rows]
+    shufflers: Sequence[torch.Generator]
 
 
 class _PartTraining:
@@ -265,7 +276,7 @@ class _PartTraining:
         part: FusionNet,
         position: int,
         members: Sequence[Member],
-        data: tuple[Sequence[Rows], Sequence[Rows], Sequence[torch.Generator]],
+        streams: _Streams,
         outcomes: list[Outcome],
     ) -> None:
         self.part, self.outcomes = part, outcomes
@@ -279,9 +290,9 @@ class _PartTraining:
         self.factors = factors_of(self.objective.loss) if teams else (1.0,)
         self.max_epochs = torch.tensor([options.max_epochs for options in self.options])
         self.member_options = {name: getattr(part, name) for name in part.member_options}
-        self.batches = self._training_batches(data[0], data[2])
-        self.blocks = data[0][0].blocks
-        self.watched = self._validation_batches(data[1])
+        self.batches = self._training_batches(streams)
+        self.blocks = streams.training[0].blocks
+        self.watched = self._validation_batches(streams)
         self.best = _BestMembers(part, len(members))
         self.optimizer = MemberAdamW(
             part,
@@ -292,7 +303,7 @@ class _PartTraining:
             n_steps=[options.max_epochs * self.batches.n_batches for options in self.options],
             apart=part.trained_apart,
         )
-        self.player = self._make_player(data[0], [member.seed for member in members])
+        self.player = self._make_player(streams, [member.seed for member in members])
         limits = [options.max_grad_norm for options in self.options]
         self.limits = limits_of(limits).to(part.bias)
         self.clips = any(limit is not None for limit in limits)
@@ -309,44 +320,50 @@ class _PartTraining:
         self._keep_only(self._not_failed(self.live.tolist()), epoch=0)
         self._settle(epoch=0)
 
-    def _make_player(self, training: Sequence[Rows], seeds: Sequence[int]) -> CriticPlayer | None:
+    def _make_player(self, streams: _Streams, seeds: Sequence[int]) -> CriticPlayer | None:
         """Return the other player of all members, where there is to be one."""
         critics = [options.critic for options in self.options if options.critic is not None]
         if not critics:
             return None
         assert isinstance(self.part, DependencyNet)
+        reads = [0] if self.batches.shared else streams.reads
         return CriticPlayer(
             self.part,
-            list(zip(training, seeds, strict=False)),
+            [(streams.training[r], seed) for r, seed in zip(reads, seeds, strict=False)],
             critics,
             batch_size=self.options[0].batch_size,
             max_grad_norms=[options.max_grad_norm for options in self.options],
         )
 
-    def _training_batches(
-        self, training: Sequence[Rows], shufflers: Sequence[torch.Generator]
-    ) -> MemberBatches:
-        samplers = [
-            BatchSampler(
-                rows,
-                batch_size=options.batch_size,
-                generator=shuffler,
+    def _training_batches(self, streams: _Streams) -> MemberBatches:
+        first = [self.options[streams.reads.index(r)] for r in range(len(streams.training))]
+        draws = [
+            Draws(
+                shuffler,
                 dropout=options.dropout,
                 n_mask_units=self.part.n_mask_units,
                 modality_dropout=options.modality_dropout,
-                penalty_batch_size=options.penalty_batch_size,
             )
-            for rows, shuffler, options in zip(training, shufflers, self.options, strict=False)
+            for shuffler, options in zip(streams.shufflers, first, strict=True)
         ]
-        return MemberBatches(samplers, len(self.options))
+        return MemberBatches(
+            streams.training,
+            draws,
+            streams.reads,
+            batch_size=self.options[0].batch_size,
+            penalty_batch_size=self.options[0].penalty_batch_size,
+        )
 
-    def _validation_batches(self, watched: Sequence[Rows]) -> MemberBatches | None:
-        if not watched:
+    def _validation_batches(self, streams: _Streams) -> MemberBatches | None:
+        if not streams.watched:
             return None
-        at_once = min(rows_at_once(watched[0].blocks), self.part.max_rows)
+        # Members that draw differently may watch the same rows.
+        different = {id(rows): rows for rows in streams.watched}
+        numbers = list(different)
+        reads = [numbers.index(id(streams.watched[r])) for r in streams.reads]
+        at_once = min(rows_at_once(streams.watched[0].blocks), self.part.max_rows)
         size = max(1, at_once // max(1, len(self.options) // ROOM))
-        samplers = [BatchSampler(rows, batch_size=size) for rows in watched]
-        return MemberBatches(samplers, len(self.options))
+        return MemberBatches(list(different.values()), [], reads, batch_size=size)
 
     # Epochs --------------------------------------------------------------------------------------
 
@@ -558,15 +575,16 @@ class _PartTraining:
     def _take_out_others(self, left: Sequence[int]) -> None:
         position = {e: i for i, e in enumerate(self.live.tolist())}
         kept = torch.tensor([position[e] for e in left], dtype=torch.long)
-        if len(kept):
-            _take(self.part, len(self.live), kept.to(self.part.bias.device))
-            self.optimizer.take(kept.to(self.part.bias.device))
-            if self.player is not None:
-                self.player.take(kept)
+        self.live = self.live[kept]
+        if not len(kept):
+            return
+        _take(self.part, len(position), kept.to(self.part.bias.device))
+        self.optimizer.take(kept.to(self.part.bias.device))
+        if self.player is not None:
+            self.player.take(kept)
         self.batches.take(kept)
         if self.watched is not None:
             self.watched.take(kept)
-        self.live = self.live[kept]
 
     def _set_member_options(self) -> None:
         live = self.live.to(self.part.bias.device)

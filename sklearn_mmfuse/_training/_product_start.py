@@ -18,8 +18,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from sklearn_mmfuse._training._batches import Rows
 from sklearn_mmfuse._training._product_search import Product, find_product
+from sklearn_mmfuse._training._rows import Rows
 from sklearn_mmfuse.losses import BaseLoss
 from sklearn_mmfuse.nets import FusionNet
 from sklearn_mmfuse.nets._low_rank_products import LowRankProducts

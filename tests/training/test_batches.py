@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_mmfuse._training._batches import BatchSampler, Rows, draw_mask
+from sklearn_mmfuse._training._batches import BatchSampler, Draws, draw_mask
+from sklearn_mmfuse._training._rows import Rows
 
 
 def rows(n):
@@ -16,7 +17,7 @@ def rows(n):
 @given(n=st.integers(2, 70), batch_size=st.integers(1, 80), seed=st.integers(0, 9))
 def test_an_epoch_is_a_permutation_in_step(n, batch_size, seed):
     sampler = BatchSampler(
-        rows(n), batch_size=batch_size, generator=torch.Generator().manual_seed(seed)
+        rows(n), batch_size=batch_size, draws=Draws(torch.Generator().manual_seed(seed))
     )
     batches = list(sampler)
     seen = torch.cat([target for _, target in batches])
@@ -33,8 +34,8 @@ def test_a_last_single_row_joins_the_batch_before():
     assert [len(y) for _, y in BatchSampler(rows(9), batch_size=4)] == [4, 5]
 
 
-def test_without_a_generator_rows_keep_their_order_and_nothing_is_dropped():
-    sampler = BatchSampler(rows(10), batch_size=4, dropout=0.5, n_mask_units=3)
+def test_without_draws_rows_keep_their_order_and_nothing_is_dropped():
+    sampler = BatchSampler(rows(10), batch_size=4)
     inputs, target = next(iter(sampler))
     assert inputs["mask"] is None
     assert target.tolist() == [0, 1, 2, 3]
@@ -42,9 +43,8 @@ def test_without_a_generator_rows_keep_their_order_and_nothing_is_dropped():
 
 def test_masks_keep_the_expectation():
     generator = torch.Generator().manual_seed(0)
-    sampler = BatchSampler(
-        rows(1000), batch_size=1000, generator=generator, dropout=0.25, n_mask_units=50
-    )
+    draws = Draws(generator, dropout=0.25, n_mask_units=50)
+    sampler = BatchSampler(rows(1000), batch_size=1000, draws=draws)
     ((inputs, _),) = sampler
     mask = inputs["mask"]
     assert mask.shape == (1, 50_000)

@@ -17,7 +17,7 @@ from sklearn_mmfuse import (
     SMURFClassifier,
     SMURFRegressor,
 )
-from sklearn_mmfuse._training import _batches, _gradients
+from sklearn_mmfuse._training import _gradients, _rows
 from sklearn_mmfuse._training._adamw import StepAtOnce
 from sklearn_mmfuse._training._tape import Tape
 from sklearn_mmfuse.model_selection import MultimodalSearchCV, _units
@@ -159,7 +159,7 @@ def test_every_fusion(fusion):
     ],
 )
 def test_inputs_without_room_are_sent_in_batches(engine, method, params, monkeypatch):
-    monkeypatch.setattr(_batches, "room_on", lambda device: 0 if device == AWAY else np.inf)
+    monkeypatch.setattr(_rows, "room_on", lambda device: 0 if device == AWAY else np.inf)
     if "n_members" in params and engine:
         pytest.skip("several nets are not trained by skorch")
     assert_same_there(method(**COMMON | params | engine), *vectors())
@@ -275,8 +275,11 @@ def test_no_step_waits(method, params):
     assert many.n_waits == few.n_waits
 
 
-def test_a_step_is_few_calls_however_members_differ(monkeypatch):
+@pytest.mark.parametrize("ensemble", [{}, {"n_members": 9}, {"n_members": 9, "bootstrap": True}])
+def test_a_step_is_few_calls_however_members_differ(ensemble, monkeypatch):
+    """In their settings, or in the rows that they read, and when."""
     X, y = vectors()
+    some = {name: block[:60] for name, block in X.items()}
     replay, replayed = Tape.replay, []
 
     def counted(tape):
@@ -287,12 +290,13 @@ def test_a_step_is_few_calls_however_members_differ(monkeypatch):
     monkeypatch.setattr(Tape, "replay", counted)
     calls = []
     for n_epochs in (4, 9):
-        params = {"early_stopping": False, "max_epochs": n_epochs, "max_grad_norm": 0.1}
+        params = {"early_stopping": False, "max_epochs": n_epochs, "max_grad_norm": 0.1} | ensemble
         model = MROClassifier(**COMMON | params | {"dropout": 0.2, "device": str(AWAY)})
+        split = [(np.arange(60), np.arange(60, 90))]
+        search = MultimodalSearchCV(model, GRID, cv=split, refit=False)
         replayed.clear()
         with SimulatedDevice() as device:
-            split = [(np.arange(60), np.arange(60, 90))]
-            MultimodalSearchCV(model, GRID, cv=split, refit=False).fit(X, y > 0)
+            model.fit(some, y[:60] > 0) if ensemble else search.fit(X, y > 0)
         calls.append(device.n_operations - sum(replayed))
     n_steps = 5 * 2
     # An epoch begins with an order of the rows and ends with its losses.

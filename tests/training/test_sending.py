@@ -12,8 +12,8 @@ from sklearn_mmfuse import (
     RoutingClassifier,
     SMURFRegressor,
 )
-from sklearn_mmfuse._training import Rows, _batches, _sending
-from sklearn_mmfuse._training._batches import BatchSampler
+from sklearn_mmfuse._training import Rows, _rows, _sending
+from sklearn_mmfuse._training._batches import BatchSampler, Draws
 from tests.training._data import sequences, vectors
 
 COMMON = {"batch_size": 16, "hidden_layer_sizes": (6,), "random_state": 0, "max_epochs": 4}
@@ -29,9 +29,9 @@ def rows(n=10):
 @pytest.fixture
 def no_room(monkeypatch):
     """Have nothing stay on any device, and count what is sent."""
-    sent, send = [], _batches.send
-    monkeypatch.setattr(_batches, "room_on", lambda device: 0)
-    monkeypatch.setattr(_batches, "send", lambda *args: sent.append(args) or send(*args))
+    sent, send = [], _rows.send
+    monkeypatch.setattr(_rows, "room_on", lambda device: 0)
+    monkeypatch.setattr(_rows, "send", lambda *args: sent.append(args) or send(*args))
     return sent
 
 
@@ -40,7 +40,7 @@ def test_what_fits_is_moved_and_what_does_not_is_sent(monkeypatch):
     assert own.n_bytes == 10 * (3 + 8) * 4
     meta = torch.device("meta")
     for room, on_host in ((own.n_bytes, False), (own.n_bytes - 1, True)):
-        monkeypatch.setattr(_batches, "room_on", lambda device, room=room: room)
+        monkeypatch.setattr(_rows, "room_on", lambda device, room=room: room)
         there = own.to(meta)
         assert there.on_host is on_host
         assert {x.device.type for x in there.X.values()} == {"cpu" if on_host else "meta"}
@@ -67,9 +67,7 @@ def test_one_batch_is_sent_while_another_is_worked_on(no_room, batch_size):
         return BatchSampler(
             rows,
             batch_size=batch_size,
-            generator=torch.Generator().manual_seed(1),
-            dropout=0.5,
-            n_mask_units=2,
+            draws=Draws(torch.Generator().manual_seed(1), dropout=0.5, n_mask_units=2),
             penalty_batch_size=7,
         )
 
