@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import check_scoring
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._effects import subsets
 from sklearn_mmfuse._random import generator
 from sklearn_mmfuse._terms import Term
-from sklearn_mmfuse.inspection._predictors import combinable, is_ours, last_step, with_decompose
+from sklearn_mmfuse.inspection._predictors import (
+    Combinable,
+    combinable,
+    is_ours,
+    last_step,
+    with_decompose,
+)
+from sklearn_mmfuse.inspection._scores import Scores
 
 __all__ = ["modality_importance"]
 
@@ -33,6 +41,9 @@ def modality_importance(
     scoring: Any = None,
     sample_weight: Any = None,
     n_repeats: int = 10,
+    n_bootstrap: int = 0,
+    confidence: float = 0.95,
+    groups: Any = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> pd.DataFrame:
     """Return how much a score falls without a modality, a set of them, or a term.
@@ -63,15 +74,31 @@ def modality_importance(
         Weights of the score.
     n_repeats : int, default=10
         Shuffles of each set.
+    n_bootstrap : int, default=0
+        Replicates of the rows, for intervals of the importance; 200 will do, 0 leaves them out.
+    confidence : float, default=0.95
+        Level of the intervals.
+    groups : array-like of shape (n_samples,), optional
+        Whole groups are drawn for intervals: the persons that rows belong to.
     random_state : int, RandomState or None, default=None
-        Seeds the shuffles; every set is shuffled in the same ways.
+        Seeds the shuffles, and then the replicates; every set is shuffled in the same ways.
 
     Returns
     -------
     importance : DataFrame
         A row per set. `importance` is the score minus the score without the set; "permutation"
         adds `std` over the repeats (of shuffles, not of other samples), "ablation" the mean
-        `change` of the prediction (see `Decomposition.change_without`).
+        `change` of the prediction (see `Decomposition.change_without`). With `n_bootstrap`, the
+        ends `low` and `high` of the interval that other samples, or persons, make likely: of what
+        this model owes to the set, and not of what another, trained on others, would.
+
+    Raises
+    ------
+    ValueError
+        When a parameter is out of range, `groups` come without `n_bootstrap`, or the metric of
+        `n_bootstrap` cannot weigh rows.
+    TypeError
+        When an estimator has no terms that "ablation" could leave out.
 
     Examples
     --------
@@ -93,30 +120,49 @@ def modality_importance(
     estimator, X = last_step(estimator, X)
     if is_ours(estimator):
         check_is_fitted(estimator)
-    scorer = check_scoring(estimator, scoring)
-    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-
-    def score(model: Any, data: Any) -> float:
-        return float(scorer(model, data, y, **weights))
-
+    rng = generator(random_state)
+    scores = partial(
+        Scores,
+        estimator,
+        scoring,
+        y,
+        sample_weight,
+        n_bootstrap=n_bootstrap,
+        confidence=confidence,
+        groups=groups,
+        random_state=rng,
+    )
     if kind == "ablation":
-        return _ablation(estimator, X, sets, score, sample_weight)
+        return _ablation(estimator, X, sets, scores(), sample_weight)
     if not isinstance(n_repeats, int | np.integer) or n_repeats < 1:
         raise ValueError(f"n_repeats must be a positive integer; got {n_repeats!r}.")
-    rng = generator(random_state)
     data = combinable(estimator, X, None, modalities, gaps=True)
-    n_rows = data.pool.n_rows
-    shuffles = [rng.permutation(n_rows) for _ in range(n_repeats)]
-    rows = np.arange(n_rows)
-    whole = score(estimator, data.take(dict.fromkeys(data.names, rows)))
-    table = {}
-    for names in _sets_of_modalities(sets, data.names, max_order):
-        falls = [
-            whole - score(estimator, data.take({m: p if m in names else rows for m in data.names}))
-            for p in shuffles
-        ]
-        table[" + ".join(names)] = (float(np.mean(falls)), float(np.std(falls)))
-    return _frame(table, ["importance", "std"], "modalities")
+    asked = _sets_of_modalities(sets, data.names, max_order)
+    # Drawn before the replicates: shuffles are the same with and without these.
+    shuffles = [rng.permutation(data.pool.n_rows) for _ in range(n_repeats)]
+    return _permutation(estimator, data, asked, shuffles, scores())
+
+
+def _permutation(
+    estimator: Any,
+    data: Combinable,
+    asked: Sequence[tuple[str, ...]],
+    shuffles: Sequence[NDArray[np.intp]],
+    score: Scores,
+) -> pd.DataFrame:
+    rows = np.arange(data.pool.n_rows)
+
+    def scored(names: tuple[str, ...], order: NDArray[np.intp]) -> NDArray[np.float64]:
+        taken = {m: order if m in names else rows for m in data.names}
+        return score(estimator, data.take(taken))
+
+    whole, table = scored((), rows), {}
+    for names in asked:
+        falls = np.stack([whole - scored(names, order) for order in shuffles])
+        fall = falls.mean(axis=0)
+        spread = float(np.std(falls[:, 0]))
+        table[" + ".join(names)] = [float(fall[0]), spread, *score.interval(fall)]
+    return _frame(table, ["importance", "std", *score.columns], "modalities")
 
 
 def _sets_of_modalities(
@@ -134,7 +180,7 @@ def _sets_of_modalities(
 
 
 def _ablation(
-    estimator: Any, X: Any, sets: Sequence[Any] | None, score: Any, sample_weight: Any
+    estimator: Any, X: Any, sets: Sequence[Any] | None, score: Scores, sample_weight: Any
 ) -> pd.DataFrame:
     if not is_ours(estimator):
         raise TypeError(
@@ -148,8 +194,9 @@ def _ablation(
         left = parts.drop(terms)
         reduced = with_decompose(estimator, lambda X, _left=left, **options: _left)
         change = float(np.average(parts.change_without(terms), weights=sample_weight))
-        table[label] = (whole - score(reduced, X), change)
-    return _frame(table, ["importance", "change"], "terms")
+        fall = whole - score(reduced, X)
+        table[label] = [float(fall[0]), change, *score.interval(fall)]
+    return _frame(table, ["importance", "change", *score.columns], "terms")
 
 
 def _sets_of_terms(sets: Sequence[Any] | None, parts: Decomposition) -> list[tuple[str, Any]]:
@@ -162,7 +209,7 @@ def _sets_of_terms(sets: Sequence[Any] | None, parts: Decomposition) -> list[tup
     return [*single, ("all interactions", interactions)] if len(interactions) > 1 else single
 
 
-def _frame(table: dict[str, tuple[float, float]], columns: list[str], index: str) -> pd.DataFrame:
+def _frame(table: dict[str, list[float]], columns: list[str], index: str) -> pd.DataFrame:
     frame = pd.DataFrame.from_dict(table, orient="index", columns=columns)
     frame.index.name = index
     return frame

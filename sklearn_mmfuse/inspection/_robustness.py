@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import check_scoring
 
 from sklearn_mmfuse._effects import subsets
+from sklearn_mmfuse._random import Seed
 from sklearn_mmfuse.inspection._predictors import is_ours, last_step, with_decompose
+from sklearn_mmfuse.inspection._scores import Scores
 from sklearn_mmfuse.inspection._style import (
     PALETTE,
     import_pyplot,
@@ -36,6 +37,10 @@ def modality_robustness(
     sets: Sequence[Sequence[str]] | None = None,
     scoring: Any = None,
     sample_weight: Any = None,
+    n_bootstrap: int = 0,
+    confidence: float = 0.95,
+    groups: Any = None,
+    random_state: Seed = None,
 ) -> pd.DataFrame:
     """Return the score of a model for every set of modalities that may be left.
 
@@ -55,12 +60,22 @@ def modality_robustness(
         As in scikit-learn; the estimator's own `score` by default.
     sample_weight : array-like of shape (n_samples,), optional
         Weights of the score.
+    n_bootstrap, confidence, groups, random_state
+        As for :func:`modality_importance`: replicates of rows, or of persons, for intervals.
 
     Returns
     -------
     scores : DataFrame
         A row per set, `"audio + text"`; columns `n_modalities`, `score` and `loss`, the score with
-        all modalities minus this one.
+        all modalities minus this one. With `n_bootstrap`, the ends `low` and `high` of the interval
+        of the loss.
+
+    Raises
+    ------
+    TypeError
+        When the estimator is not one of this library.
+    ValueError
+        When `sets` names other modalities, or as for :func:`modality_importance`.
 
     Examples
     --------
@@ -81,15 +96,24 @@ def modality_robustness(
         )
     names = estimator.modality_names_
     asked = _check_sets(sets, names)
-    scorer = check_scoring(estimator, scoring)
-    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-    whole = float(scorer(estimator, X, y, **weights))
-    rows = {}
+    scores = Scores(
+        estimator,
+        scoring,
+        y,
+        sample_weight,
+        n_bootstrap=n_bootstrap,
+        confidence=confidence,
+        groups=groups,
+        random_state=random_state,
+    )
+    whole, rows = scores(estimator, X), {}
     for available in asked:
-        limited = _limited_to(estimator, available)
-        score = float(scorer(limited, X, y, **weights))
-        rows[" + ".join(available)] = (len(available), score, whole - score)
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["n_modalities", "score", "loss"])
+        score = scores(_limited_to(estimator, available), X)
+        loss = whole - score
+        told = [len(available), float(score[0]), float(loss[0]), *scores.interval(loss)]
+        rows[" + ".join(available)] = told
+    columns = ["n_modalities", "score", "loss", *scores.columns]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "available"
     return table
 
@@ -163,13 +187,17 @@ class RobustnessDisplay:
         *,
         scoring: Any = None,
         sets: Sequence[Sequence[str]] | None = None,
+        n_bootstrap: int = 0,
+        confidence: float = 0.95,
+        groups: Any = None,
+        random_state: Seed = None,
         ax: Any = None,
     ) -> Self:
         """Score the estimator for every set of available modalities and draw it.
 
         Parameters
         ----------
-        estimator, X, y, scoring, sets
+        estimator, X, y, scoring, sets, n_bootstrap, confidence, groups, random_state
             As for :func:`modality_robustness`.
         ax : matplotlib Axes, optional
             Where to draw; a new figure by default.
@@ -180,11 +208,24 @@ class RobustnessDisplay:
             The display, drawn.
         """
         label = scoring if isinstance(scoring, str) else "score"
-        table = modality_robustness(estimator, X, y, scoring=scoring, sets=sets)
+        table = modality_robustness(
+            estimator,
+            X,
+            y,
+            scoring=scoring,
+            sets=sets,
+            n_bootstrap=n_bootstrap,
+            confidence=confidence,
+            groups=groups,
+            random_state=random_state,
+        )
         return cls(table, label=label).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw a bar per set, larger sets and better scores first.
+
+        Whiskers, where the table has intervals, are those of the loss: of the distance to the
+        dotted line, the score with all modalities, and not of the score.
 
         Parameters
         ----------
@@ -215,6 +256,10 @@ class RobustnessDisplay:
         colors = [PALETTE[int(n - 1) % len(PALETTE)] for n in sizes]
         rows = np.arange(len(table))
         ax.barh(rows, table["score"], height=0.7, color=colors)
+        told = f"{self.label} with these modalities alone"
+        if {"low", "high"} <= set(table):
+            _draw_whiskers(ax, table)
+            told += "\n(whiskers: of the distance to the line)"
         # A gap of air between sets of different sizes.
         for edge in np.flatnonzero(np.diff(sizes)):
             ax.axhline(edge + 0.5, color="#BBBBBB", linewidth=0.8)
@@ -223,6 +268,21 @@ class RobustnessDisplay:
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.locator_params(axis="x", nbins=5)
-        ax.set_xlabel(f"{self.label} with these modalities alone")
+        ax.set_xlabel(told)
         lighten(ax, grid="x")
         return self
+
+
+def _draw_whiskers(ax: Axes, table: pd.DataFrame) -> None:
+    """Draw intervals of the loss around the scores."""
+    reach = np.array([table["high"] - table["loss"], table["loss"] - table["low"]])
+    varies = np.flatnonzero(np.abs(reach).sum(axis=0) > 0)  # the whole has no loss
+    ax.errorbar(
+        table["score"].to_numpy()[varies],
+        varies,
+        xerr=np.clip(reach[:, varies], 0.0, None),
+        fmt="none",
+        ecolor="black",
+        elinewidth=1.0,
+        capsize=2.5,
+    )
