@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint tests test-slow benchmarks format clean
+.PHONY: demo test lint tests test-slow api format clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py
@@ -25,6 +25,9 @@ test-slow: .venv/test.stamp
 format: .venv/test.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+api: .venv/test.stamp
+	$(BIN)/python docs/make_api.py
 
 clean:
 	rm -rf .venv demo_output build *.egg-info

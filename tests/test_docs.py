@@ -1,6 +1,7 @@
 """What is public is documented; this guards against exports that no page mentions."""
 
 import inspect
+import runpy
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,13 @@ def test_every_parameter_of_an_estimator_is_documented(name):
 )
 def test_the_changelog_mentions_every_public_name(name):
     assert name in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_page_of_public_names_is_what_docstrings_say():
+    """`make api` writes it anew."""
+    page = runpy.run_path(str(ROOT / "docs" / "make_api.py"))["page"]()
+    assert (ROOT / "docs" / "api.md").read_text() == page
+    for thing in PUBLIC:
+        assert f"`{thing.__name__}`" in page
+    for name in inspect.signature(sklearn_mmfuse.InTenseClassifier).parameters:
+        assert f"| `{name}` |" in page
