@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
+import sklearn
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring, get_scorer
@@ -99,8 +100,10 @@ class Scores:
             return np.array([self._score(model, data, self._weight)])
         model = _Remembering(model)
         whole = self._score(model, data, self._weight)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a replicate may lack a class
+        # The whole was checked, and warned of; a replicate may lack a class.
+        known = sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
+        with warnings.catch_warnings(), known:
+            warnings.simplefilter("ignore")
             try:
                 others = [self._score(model, data, own) for own in self._replicates]
             except TypeError as error:
