@@ -134,10 +134,7 @@ class ExplainedPredictions:
         blocks = self._check_again(X, available)
         parts = self._decompose_blocks(self.module_, blocks)
         if purify and parts.absent is not None:
-            raise ValueError(
-                "Pure effects need every modality of every row: an absent one has no effects. "
-                "Leave such rows out; they can still be predicted."
-            )
+            raise ValueError(_no_pure_effects(blocks))
         if not purify:
             if background is not None:
                 raise ValueError("background= says what to purify over; set purify=True.")
@@ -327,3 +324,15 @@ def contributions_of(
     if isinstance(frame.columns, pd.MultiIndex):
         return frame.drop(columns="bias", level="term").rename(columns=named, level="term")
     return frame.drop(columns="bias").rename(columns=named)
+
+
+def _no_pure_effects(blocks: Mapping[str, Any]) -> str:
+    """Return why there are no pure effects: which modalities are absent, and from how many rows."""
+    present = present_rows(blocks) or {}
+    gaps = {name: int((~there).sum()) for name, there in present.items() if not there.all()}
+    told = ", ".join(f"{n_rows} lack {name!r}" for name, n_rows in gaps.items())
+    n_rows = len(next(iter(blocks.values())))
+    return (
+        f"Pure effects need every modality of every row; of {n_rows} rows, {told}. "
+        "Leave such rows out, or take contributions as they are, purify=False."
+    )

@@ -254,7 +254,8 @@ def test_bad_input_gets_one_clear_sentence():
     for available in (["text", "pose"], "text"):
         with pytest.raises(ValueError, match=r"available= must be a list of modalities out of"):
             model.predict(X, available=available)
-    with pytest.raises(ValueError, match="Pure effects need every modality of every row"):
+    everyone = "of every row; of 60 rows, 60 lack 'audio', 60 lack 'video'. Leave such rows out, or"
+    with pytest.raises(ValueError, match=everyone):
         model.decompose(X, available=["text"], purify=True)
     with pytest.raises(ValueError, match="lacks the modalities"):
         model.predict({"pose": X["text"]})
