@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from math import comb
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sklearn_mmfuse._data import row_labels
 from sklearn_mmfuse._decomposition import Decomposition
 from sklearn_mmfuse._params import NON_NEGATIVE, POSITIVE_INT, choice
-from sklearn_mmfuse._terms import SEPARATOR, Term, check_max_order
+from sklearn_mmfuse._terms import Term, check_max_order
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
 from sklearn_mmfuse.estimators._docs import documents_common
 from sklearn_mmfuse.estimators._explained import contributions_of
 from sklearn_mmfuse.estimators._fitting import FitData
+from sklearn_mmfuse.estimators._redundancy import redundancy_table, surprise_table
 from sklearn_mmfuse.estimators._targets import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfuse.losses import Penalty, SMURFPenalty, SoftHGRPenalty
 from sklearn_mmfuse.nets import FusionNet, SMURFNet, smurf_terms
@@ -149,31 +149,56 @@ class _BaseSMURF(BaseFusionEstimator):
             A column per pair of modalities (or of subsets); with several outputs the columns are
             `(output, pair)`. NaN where a row lacks one of the two.
         """
-        # Without parts that make up for absent ones: those say more than they saw.
+        return surprise_table(self._as_recorded(X, available), row_labels(X))
+
+    def redundancy(
+        self,
+        X: Any,
+        *,
+        confidence: float = 0.95,
+        n_bootstrap: int = 1000,
+        groups: ArrayLike | None = None,
+        random_state: int | None = 0,
+    ) -> pd.DataFrame:
+        """Return how far the two redundant parts of each pair say the same.
+
+        Parts of few training rows agree on these rows because training makes them: pass rows that
+        the model was not fitted on. Where the interval holds zero there, what the parts contribute
+        is not shared, whatever they are called.
+
+        Parameters
+        ----------
+        X : MultimodalData, mapping, data frame or array
+            Samples, best ones that the model was not fitted on.
+        confidence : float, default=0.95
+            Level of the intervals.
+        n_bootstrap : int, default=1000
+            Replicates of the rows for the intervals; 0 leaves them out.
+        groups : array-like of shape (n,), optional
+            Whole groups are drawn: the persons that rows belong to.
+        random_state : int or None, default=0
+            Seeds the replicates.
+
+        Returns
+        -------
+        redundancy : DataFrame
+            A row per pair of modalities (or of subsets), or per (output, pair): the `correlation`
+            of the two parts, the ends `low` and `high` of its interval, and the standard deviations
+            `std_first` and `std_second` of the parts, over the rows that lack neither.
+        """
+        return redundancy_table(
+            self._as_recorded(X),
+            confidence=confidence,
+            n_bootstrap=n_bootstrap,
+            groups=groups,
+            random_state=random_state,
+        )
+
+    def _as_recorded(self, X: Any, available: Sequence[str] | None = None) -> Decomposition:
+        """Decompose without parts that make up for absent ones: those say more than they saw."""
         as_they_are = copy.copy(self)
         as_they_are.missing = "error" if self.missing == "error" else "drop"
-        parts = as_they_are.decompose(X, available=available)
-        redundant = [term for term in parts.terms if term.kind == "redundant"]
-        columns = {}
-        for one, other in combinations(redundant, 2):
-            if (one.modalities, one.partner) == (other.partner, other.modalities):
-                pair = " and ".join(SEPARATOR.join(term.modalities) for term in (one, other))
-                position = [parts.terms.index(term) for term in (one, other)]
-                difference = parts.values[:, position[0]] - parts.values[:, position[1]]
-                if parts.absent is not None:
-                    difference[parts.absent[:, position].any(axis=1)] = np.nan
-                columns[pair] = np.abs(difference)
-        index = row_labels(X)
-        if len(parts.outputs) == 1:
-            return pd.DataFrame({pair: values[:, 0] for pair, values in columns.items()}, index)
-        return pd.DataFrame(
-            {
-                (output, pair): values[:, i]
-                for i, output in enumerate(parts.outputs)
-                for pair, values in columns.items()
-            },
-            index,
-        ).rename_axis(columns=["output", "pair"])
+        return as_they_are.decompose(X, available=available)
 
 
 @documents_common

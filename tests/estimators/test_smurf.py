@@ -123,6 +123,52 @@ def test_a_person_free_of_redundancy_is_no_surprise():
     assert now > 3 * usual
 
 
+@pytest.mark.parametrize("kind", ["regression", "multiclass"])
+def test_redundancy_is_the_correlation_of_two_parts(kind):
+    model, X, _ = fit(kind)
+    parts = model.decompose(X)
+    table = model.redundancy(X, n_bootstrap=50)
+    assert table.columns.tolist() == ["correlation", "low", "high", "std_first", "std_second"]
+    for i, output in enumerate(parts.outputs):
+        one = parts["text (redundant with audio)"][:, i]
+        other = parts["audio (redundant with text)"][:, i]
+        row = table.loc["text and audio" if kind == "regression" else (output, "text and audio")]
+        assert row["correlation"] == pytest.approx(np.corrcoef(one, other)[0, 1])
+        assert row["low"] < row["correlation"] < row["high"]
+        assert [row["std_first"], row["std_second"]] == pytest.approx([one.std(), other.std()])
+    plain = model.redundancy(X, n_bootstrap=0)
+    pd.testing.assert_frame_equal(plain, table[plain.columns])
+    copies = MultimodalData({name: np.repeat(block, 3, axis=0) for name, block in X.items()})
+    persons = model.redundancy(copies, n_bootstrap=50, groups=np.repeat(np.arange(60), 3))
+    pd.testing.assert_frame_equal(persons, table)  # three copies tell no more than one
+
+
+def test_redundancy_looks_at_rows_that_lack_neither():
+    model, X, _ = fit()
+    blocks = {name: block.copy() for name, block in X.items()}
+    blocks["text"][:20] = np.nan
+    table, late = model.redundancy(blocks), model.redundancy(X[20:])
+    for pair in ("text and audio", "text and video"):
+        assert table.loc[pair, "correlation"] == pytest.approx(late.loc[pair, "correlation"])
+    assert table.loc["audio and video"].equals(model.redundancy(X).loc["audio and video"])
+    blocks["text"][:] = np.nan
+    assert np.isnan(model.redundancy(blocks).loc["text and audio"].to_numpy(dtype=float)).all()
+
+
+def test_what_is_not_shared_does_not_agree_on_other_rows():
+    """On the rows of training it does: there nets of few rows can have it so."""
+    rng = np.random.default_rng(0)
+    X = MultimodalData({name: rng.normal(size=(700, 6)) for name in ("a", "b")})
+    y = X["a"][:, 0] + X["b"][:, 0] + rng.normal(size=700)
+    model = SMURFRegressor(random_state=0).fit(X[:200], y[:200])
+    assert model.redundancy(X[:200]).loc["a and b", "low"] > 0.2
+    other = model.redundancy(X[200:]).loc["a and b"]
+    assert other["low"] < 0 < other["high"]
+    toy = make_redundant(600, n_modalities=2, random_state=0)
+    shared = SMURFRegressor(**LINEAR).fit(toy.data[:400], toy.target[:400])
+    assert shared.redundancy(toy.data[400:]).loc["A and B", "low"] > 0.5
+
+
 def test_the_order_of_modalities_does_not_matter():
     model, X, y = fit()
     turned = MultimodalData({name: X[name] for name in reversed(list(X))})
