@@ -219,39 +219,46 @@ def draw_mask(n_units: int, keep: float, generator: torch.Generator, like: Tenso
     Four units share a random number of 64 bits, a fifth of the time of `bernoulli_`; the
     probability is rounded to a multiple of 2^-16, and never to 0 or 1.
     """
-    masks = draw_masks(n_units, [keep], [generator], like=like)
-    return None if masks is None else masks[0]
+    if keep == 1.0 or n_units == 0:
+        return None
+    numbers = torch.empty(-(-n_units // 4), dtype=torch.int64)
+    _draw(numbers, generator)
+    kept = _kept_levels(keep)
+    return _mask(numbers.view(torch.int16)[:n_units], kept - LEVELS // 2, LEVELS / kept, like)
 
 
 def draw_masks(
     n_units: int, keeps: Sequence[float], generators: Sequence[torch.Generator], like: Tensor
 ) -> Tensor | None:
     """Return the masks of :func:`draw_mask` side by side, ones of those that drop nothing."""
-    dropping = [keep < 1.0 for keep in keeps]
-    if n_units == 0 or not any(dropping):
+    dropping = [row for row, keep in enumerate(keeps) if keep < 1.0]
+    if n_units == 0 or not dropping:
         return None
     numbers = torch.empty((len(keeps), -(-n_units // 4)), dtype=torch.int64)
-    for own, drops, generator in zip(numbers, dropping, generators, strict=True):
-        if drops:
-            own.random_(torch.iinfo(torch.int64).min, None, generator=generator)  # all 64 bits
-    units = numbers.view(torch.int16)[:, :n_units]
-    kept = [min(max(round(keep * LEVELS), 1), LEVELS - 1) for keep in keeps]
-    below = _column([own - LEVELS // 2 for own in kept], torch.int16)
-    if like.device.type == "cpu":
-        masks = torch.empty(units.shape, dtype=like.dtype)
-        torch.lt(units, below, out=masks)
-    else:  # a byte for each on their way
-        masks = hand_over(units < below, like.device).to(like.dtype)
-    scale = _column([LEVELS / own for own in kept], like.dtype)
-    masks.mul_(hand_over(scale, like.device) if isinstance(scale, Tensor) else scale)
-    for own, drops in zip(masks, dropping, strict=True):
-        if not drops:
-            own.fill_(1.0)
+    for row in dropping:
+        _draw(numbers[row], generators[row])
+    kept = torch.tensor([[_kept_levels(keep)] for keep in keeps])
+    below = (kept - LEVELS // 2).to(torch.int16)
+    scale = hand_over((LEVELS / kept.double()).to(like.dtype), like.device)
+    masks = _mask(numbers.view(torch.int16)[:, :n_units], below, scale, like)
+    for row in set(range(len(keeps))) - set(dropping):
+        masks[row].fill_(1.0)
     return masks
 
 
-def _column(values: Sequence[float], dtype: torch.dtype) -> Any:
-    """Return a number for each row; the number where it is the same for all."""
-    if len(set(values)) == 1:
-        return values[0]
-    return torch.tensor(values, dtype=dtype).unsqueeze(1)
+def _draw(numbers: Tensor, generator: torch.Generator) -> None:
+    numbers.random_(torch.iinfo(torch.int64).min, None, generator=generator)  # all 64 bits
+
+
+def _kept_levels(keep: float) -> int:
+    return min(max(round(keep * LEVELS), 1), LEVELS - 1)
+
+
+def _mask(units: Tensor, below: Any, scale: Any, like: Tensor) -> Tensor:
+    """Return `scale` where numbers of 16 bits are below a limit, and zeros."""
+    if like.device.type == "cpu":
+        mask = torch.empty(units.shape, dtype=like.dtype)
+        torch.lt(units, below, out=mask)
+    else:  # a byte for each on their way
+        mask = hand_over(units < below, like.device).to(like.dtype)
+    return mask.mul_(scale)
