@@ -61,6 +61,17 @@ def test_a_pipeline_and_a_classifier():
     assert accuracy["score"].iloc[0] == pytest.approx(accuracy_score(y, found))
 
 
+def test_rows_that_have_none_of_a_set_are_predicted_by_the_bias(model):
+    data = {name: TOY.data[name].copy() for name in "ABC"}
+    data["A"][:100] = np.nan
+    table = modality_robustness(model, data, TOY.target, sets=["A"])  # without a warning
+    only_a = {"A": data["A"][100:]}
+    predicted = np.concatenate(
+        [np.full(100, model.decompose(only_a).bias[0]), model.predict(only_a)]
+    )
+    assert table.loc["A", "score"] == pytest.approx(r2_score(TOY.target, predicted))
+
+
 def test_bars_are_sorted_by_size_and_score(model):
     display = RobustnessDisplay.from_estimator(model, TOY.data, TOY.target, scoring="r2")
     widths = [bar.get_width() for bar in display.ax_.patches]
