@@ -22,7 +22,7 @@ from sklearn_mmfuse.inspection._predictors import (
     last_step,
     with_decompose,
 )
-from sklearn_mmfuse.inspection._scores import Scores
+from sklearn_mmfuse.inspection._scores import Replicates, Scores
 
 __all__ = ["modality_importance"]
 
@@ -121,17 +121,8 @@ def modality_importance(
     if is_ours(estimator):
         check_is_fitted(estimator)
     rng = generator(random_state)
-    scores = partial(
-        Scores,
-        estimator,
-        scoring,
-        y,
-        sample_weight,
-        n_bootstrap=n_bootstrap,
-        confidence=confidence,
-        groups=groups,
-        random_state=rng,
-    )
+    replicates = Replicates(n_bootstrap, confidence, groups, rng)
+    scores = partial(Scores, estimator, scoring, y, sample_weight, replicates)
     if kind == "ablation":
         return _ablation(estimator, X, sets, scores(), sample_weight)
     if not isinstance(n_repeats, int | np.integer) or n_repeats < 1:

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn_mmfuse._effects import subsets
 from sklearn_mmfuse._random import Seed
 from sklearn_mmfuse.inspection._predictors import is_ours, last_step, with_decompose
-from sklearn_mmfuse.inspection._scores import Scores
+from sklearn_mmfuse.inspection._scores import Replicates, Scores
 from sklearn_mmfuse.inspection._style import (
     PALETTE,
     import_pyplot,
@@ -98,16 +98,8 @@ def modality_robustness(
         )
     names = estimator.modality_names_
     asked = _check_sets(sets, names)
-    scores = Scores(
-        estimator,
-        scoring,
-        y,
-        sample_weight,
-        n_bootstrap=n_bootstrap,
-        confidence=confidence,
-        groups=groups,
-        random_state=random_state,
-    )
+    replicates = Replicates(n_bootstrap, confidence, groups, random_state)
+    scores = Scores(estimator, scoring, y, sample_weight, replicates)
     whole, rows = scores(estimator, X), {}
     for available in asked:
         with warnings.catch_warnings():

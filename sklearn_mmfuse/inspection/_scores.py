@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -17,10 +18,56 @@ from sklearn.utils.validation import check_consistent_length
 from sklearn_mmfuse._intervals import bootstrap_weights, check_confidence
 from sklearn_mmfuse._random import Seed
 
-__all__ = ["Scores"]
+__all__ = ["Replicates", "Scores"]
 
 FloatArray = NDArray[np.float64]
 RESPONSES = ("predict", "predict_proba", "decision_function", "predict_log_proba")
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """How intervals of scores are made.
+
+    Parameters
+    ----------
+    n_bootstrap : int
+        How many replicates there are; 0 makes no intervals.
+    confidence : float
+        Level of intervals.
+    groups : array-like of shape (n_samples,) or None
+        Whole groups are drawn.
+    random_state : int, RandomState or None
+        Seeds the replicates.
+
+    Raises
+    ------
+    ValueError
+        When groups would not be looked at, or `n_bootstrap` or `confidence` is out of range.
+    """
+
+    n_bootstrap: int
+    confidence: float
+    groups: ArrayLike | None
+    random_state: Seed
+
+    def __post_init__(self) -> None:
+        n = self.n_bootstrap
+        if not isinstance(n, int | np.integer) or n < 0:
+            raise ValueError(f"n_bootstrap must be an integer from 0 on; got {n!r}.")
+        if self.groups is not None and not n:
+            raise ValueError(
+                "groups are what intervals are taken over; ask for some: n_bootstrap=200."
+            )
+        check_confidence(self.confidence)
+
+    def draw(self, n_samples: int) -> FloatArray:
+        """Return how often each row was drawn in each replicate, `(n_bootstrap, n_samples)`."""
+        if not self.n_bootstrap:
+            return np.empty((0, n_samples))
+        drawn = bootstrap_weights(
+            n_samples, self.n_bootstrap, groups=self.groups, random_state=self.random_state
+        )
+        return n_samples * drawn
 
 
 class Scores:
@@ -40,20 +87,13 @@ class Scores:
         The targets.
     sample_weight : array-like of shape (n_samples,), optional
         Weights of the score.
-    n_bootstrap : int
-        How many replicates there are.
-    confidence : float
-        Level of intervals.
-    groups : array-like of shape (n_samples,), optional
-        Whole groups are drawn.
-    random_state : int, RandomState or None
-        Seeds the replicates.
+    replicates : Replicates
+        How intervals are made.
 
     Raises
     ------
     ValueError
-        When groups would not be looked at, there are several metrics, or `n_bootstrap` or
-        `confidence` is out of range; when the metric cannot weigh rows.
+        When there are several metrics; when the metric cannot weigh rows and replicates do.
     """
 
     def __init__(
@@ -62,32 +102,19 @@ class Scores:
         scoring: Any,
         y: Any,
         sample_weight: ArrayLike | None,
-        *,
-        n_bootstrap: int,
-        confidence: float,
-        groups: ArrayLike | None,
-        random_state: Seed,
+        replicates: Replicates,
     ) -> None:
-        if not isinstance(n_bootstrap, int | np.integer) or n_bootstrap < 0:
-            raise ValueError(f"n_bootstrap must be an integer from 0 on; got {n_bootstrap!r}.")
-        if groups is not None and not n_bootstrap:
-            raise ValueError(
-                "groups are what intervals are taken over; ask for some: n_bootstrap=200."
-            )
         if isinstance(scoring, list | tuple | set | dict):
             raise ValueError(f"scoring must be a single metric; got {scoring!r}.")
-        check_confidence(confidence)
         self.y = y
         self._weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        self._confidence = confidence
+        self._confidence = replicates.confidence
         self._scorer = check_scoring(estimator, scoring)
-        self._replicates: FloatArray = np.empty((0, 0))
-        if n_bootstrap:
-            check_consistent_length(y, sample_weight)
-            n = len(y)
-            drawn = bootstrap_weights(n, n_bootstrap, groups=groups, random_state=random_state)
-            self._replicates = n * drawn * (1.0 if self._weight is None else self._weight)
-            self._scorer = _of_predictions(estimator) if scoring is None else self._scorer
+        check_consistent_length(y, sample_weight)
+        drawn = replicates.draw(len(y))
+        self._replicates = drawn if self._weight is None else drawn * self._weight
+        if len(drawn) and scoring is None:
+            self._scorer = _of_predictions(estimator)
 
     @property
     def columns(self) -> list[str]:

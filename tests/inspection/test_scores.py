@@ -1,5 +1,7 @@
 """Intervals of what a score owes to modalities, over rows and over persons."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 
 mpl.use("Agg")
@@ -18,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_mmfuse import MROClassifier, SMURFRegressor
 from sklearn_mmfuse._intervals import bootstrap_weights
 from sklearn_mmfuse.inspection import RobustnessDisplay, modality_importance, modality_robustness
-from sklearn_mmfuse.inspection._scores import Scores
+from sklearn_mmfuse.inspection._scores import Replicates, Scores
 
 RNG = np.random.default_rng(0)
 N = 120
@@ -26,7 +28,7 @@ X = RNG.normal(size=(N, 3))
 Y = 2 * X[:, 0] + X[:, 1] + RNG.normal(size=N)
 COLUMNS = {"text": [0], "audio": [1], "video": [2]}
 PERSON = np.arange(N) // 4
-BOOTSTRAP = {"n_bootstrap": 50, "confidence": 0.9, "groups": None, "random_state": 0}
+BOOTSTRAP = Replicates(n_bootstrap=50, confidence=0.9, groups=None, random_state=0)
 
 
 class Counting(LogisticRegression):
@@ -45,7 +47,7 @@ def test_a_replicate_is_the_score_of_rows_drawn_again(name, groups):
     regression = name == "r2"
     y = Y if regression else Y > 0
     model = (LinearRegression() if regression else LogisticRegression()).fit(X, y)
-    scores = Scores(model, name, y, None, **BOOTSTRAP | {"groups": groups})
+    scores = Scores(model, name, y, None, replace(BOOTSTRAP, groups=groups))
     found = scores(model, X)
     scorer = get_scorer(name)
     assert found[0] == pytest.approx(scorer(model, X, y))
@@ -90,7 +92,7 @@ def test_rows_of_a_person_are_drawn_together():
     model = LinearRegression().fit(X, Y)
 
     def width(rows, **options):
-        scores = Scores(model, "r2", Y[rows], None, **BOOTSTRAP | {"n_bootstrap": 400} | options)
+        scores = Scores(model, "r2", Y[rows], None, replace(BOOTSTRAP, n_bootstrap=400, **options))
         low, high = scores.interval(scores(model, X[rows]))
         return high - low
 
@@ -102,7 +104,7 @@ def test_rows_of_a_person_are_drawn_together():
 def test_weights_of_the_score_and_of_a_replicate_multiply():
     weight = RNG.random(N)
     model = LinearRegression().fit(X, Y)
-    found = Scores(model, None, Y, weight, **BOOTSTRAP)(model, X)
+    found = Scores(model, None, Y, weight, BOOTSTRAP)(model, X)
     assert found[0] == pytest.approx(model.score(X, Y, sample_weight=weight))
     first = bootstrap_weights(N, 50, random_state=0)[0]
     assert found[1] == pytest.approx(model.score(X, Y, sample_weight=weight * first))
@@ -160,7 +162,7 @@ def test_a_replicate_without_a_class_does_not_count():
     y = np.zeros(N, dtype=bool)
     y[:2] = True
     model = LogisticRegression().fit(X, Y > 0)
-    scores = Scores(model, "roc_auc", y, None, **BOOTSTRAP)
+    scores = Scores(model, "roc_auc", y, None, BOOTSTRAP)
     found = scores(model, X)
     assert np.isnan(found).any()
     assert np.isfinite(scores.interval(found)).all()
