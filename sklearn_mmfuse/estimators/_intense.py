@@ -64,7 +64,7 @@ class _BaseInTense(BaseFusionEstimator):
         "p": [real_from(1)],
         "reg_lambda": [NON_NEGATIVE],
         "interaction_weight": [NON_NEGATIVE, choice("auto")],
-        "max_order": [POSITIVE_INT],
+        "max_order": [POSITIVE_INT, None],
         "interactions": ["array-like", None],
         "tensor_dim": [POSITIVE_INT],
         "normalization": [choice("iterbn", "vbn"), None],
@@ -77,7 +77,7 @@ class _BaseInTense(BaseFusionEstimator):
         p: float,
         reg_lambda: float,
         interaction_weight: float | str,
-        max_order: int,
+        max_order: int | None,
         interactions: Sequence[Sequence[str]] | None,
         tensor_dim: int,
         normalization: str | None,
@@ -112,16 +112,17 @@ class _BaseInTense(BaseFusionEstimator):
         return terms
 
     def _terms_up_to(self, names: list[str]) -> tuple[Term, ...]:
+        max_order = len(names) if self.max_order is None else self.max_order
         # With one modality there is nothing to fuse, about which `fit` warns; no error on top.
-        if len(names) > 1 or self.max_order > 2:
-            check_max_order(self.max_order, names)
-        n_terms = sum(math.comb(len(names), k) for k in range(1, self.max_order + 1))
+        if len(names) > 1 or max_order > 2:
+            check_max_order(max_order, names, advice=", or None")
+        n_terms = sum(math.comb(len(names), k) for k in range(1, max_order + 1))
         if n_terms > MAX_TERMS:
             raise ValueError(
-                f"{len(names)} modalities have {n_terms} terms up to order {self.max_order}, more "
-                f"than {MAX_TERMS}; use a smaller max_order, or choose with interactions=."
+                f"{len(names)} modalities have {n_terms} terms up to order {max_order}, more than "
+                f"{MAX_TERMS}; use a smaller max_order, or choose with interactions=."
             )
-        return tuple(interaction_terms(names, min(self.max_order, len(names))))
+        return tuple(interaction_terms(names, min(max_order, len(names))))
 
     def _chosen_terms(self, names: list[str], interactions: list[Any]) -> tuple[Term, ...]:
         chosen = []
@@ -367,8 +368,8 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
         `(sum ...) ** (1 / q)`, and rises from 1, which it is in the first epoch, over an eighth of
         `max_epochs`, so that interactions without effects of their modalities alone are found. The
         last fit, which scores are read off, counts all terms once.
-    max_order : int, default=2
-        Interactions of up to so many modalities; 1 is MNL, which has none.
+    max_order : int or None, default=2
+        Interactions of up to so many modalities; None is all of them, and 1 is MNL, which has none.
     interactions : list of tuple of str, default=None
         Which interactions there are, instead of all up to `max_order`: `[("audio", "video")]`.
         Modalities alone are always there.
@@ -452,7 +453,7 @@ class InTenseClassifier(FusionClassifierMixin, _BaseInTense):
         p: float = 1.0,
         reg_lambda: float = 0.005,
         interaction_weight: float | str = "auto",
-        max_order: int = 2,
+        max_order: int | None = 2,
         interactions: Sequence[Sequence[str]] | None = None,
         tensor_dim: int = 8,
         normalization: str | None = "iterbn",
@@ -543,8 +544,8 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
         `(sum ...) ** (1 / q)`, and rises from 1, which it is in the first epoch, over an eighth of
         `max_epochs`, so that interactions without effects of their modalities alone are found. The
         last fit, which scores are read off, counts all terms once.
-    max_order : int, default=2
-        Interactions of up to so many modalities; 1 is MNL, which has none.
+    max_order : int or None, default=2
+        Interactions of up to so many modalities; None is all of them, and 1 is MNL, which has none.
     interactions : list of tuple of str, default=None
         Which interactions there are, instead of all up to `max_order`: `[("audio", "video")]`.
         Modalities alone are always there.
@@ -625,7 +626,7 @@ class InTenseRegressor(FusionRegressorMixin, _BaseInTense):
         p: float = 1.0,
         reg_lambda: float = 0.02,
         interaction_weight: float | str = "auto",
-        max_order: int = 2,
+        max_order: int | None = 2,
         interactions: Sequence[Sequence[str]] | None = None,
         tensor_dim: int = 8,
         normalization: str | None = "iterbn",

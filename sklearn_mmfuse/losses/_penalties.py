@@ -14,6 +14,8 @@ from sklearn_mmfuse.nets import FusionOutput
 
 # Below this share of the target's variance a part is as good as absent.
 FLOOR = 1e-2
+# So many roundings after 0, n - 1 may be 0: there is one row, or one that has all the weight.
+ROUNDINGS = 16
 
 __all__ = ["SMURFPenalty", "SoftHGRPenalty", "weighted_covariance"]
 
@@ -41,9 +43,7 @@ def weighted_covariance(
     share = torch.atleast_2d(weight / weight.sum(dim=-1, keepdim=True))
     centered = values - values @ share.transpose(-1, -2)
     covariance = (centered * share) @ centered.transpose(-1, -2)
-    if not unbiased:
-        return covariance
-    return covariance / (1.0 - (share**2).sum(dim=-1, keepdim=True))
+    return _unbiased(covariance, (share**2).sum(dim=-1, keepdim=True)) if unbiased else covariance
 
 
 def _pairwise_covariance(values: Tensor, weight: Tensor, present: Tensor, unbiased: bool) -> Tensor:
@@ -55,10 +55,16 @@ def _pairwise_covariance(values: Tensor, weight: Tensor, present: Tensor, unbias
     mean = (values * weight) @ transposed / safe  # of the first over the rows that have both
     covariance = (values * weight) @ values.transpose(-1, -2) / safe
     covariance = covariance - mean * mean.transpose(-1, -2)
-    if unbiased:
-        squares = (weighted * weight) @ transposed / safe**2
-        covariance = covariance / (1.0 - squares).clamp_min(torch.finfo(total.dtype).eps)
-    return covariance * (total > 0)  # pairs that no row has are uncorrelated
+    covariance = covariance * (total > 0)  # pairs that no row has are uncorrelated
+    squares = (weighted * weight) @ transposed / safe / safe  # whose square would be 0
+    return _unbiased(covariance, squares) if unbiased else covariance
+
+
+def _unbiased(covariance: Tensor, squares: Tensor) -> Tensor:
+    """Return covariances divided by n - 1; what a single row tells, nothing, is 0."""
+    freedom = 1.0 - squares
+    some = freedom > ROUNDINGS * torch.finfo(freedom.dtype).eps
+    return torch.where(some, covariance / torch.where(some, freedom, 1.0), 0.0)
 
 
 class SMURFPenalty(Penalty):

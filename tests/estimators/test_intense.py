@@ -144,6 +144,7 @@ def test_contributions_have_mean_zero_over_the_training_rows():
 
 def test_max_order_1_is_mnl_and_interactions_are_chosen():
     assert [str(t) for t in fit(max_order=1).terms_] == list(BLOCKS)
+    assert fit(max_order=None).terms_ == fit(max_order=len(BLOCKS)).terms_
     assert [str(t) for t in fit(interactions=[]).terms_] == list(BLOCKS)
     chosen = fit(interactions=[("video", "text", "audio"), ("video", "audio")])
     assert [str(t) for t in chosen.terms_][3:] == ["audio × video", "audio × text × video"]

@@ -155,6 +155,19 @@ def test_redundancy_looks_at_rows_that_lack_neither():
     assert np.isnan(model.redundancy(blocks).loc["text and audio"].to_numpy(dtype=float)).all()
 
 
+@pytest.mark.parametrize("factorization", ["smurf", "ehgr"])
+@pytest.mark.parametrize("balance", [True, False])
+def test_modalities_that_no_row_has_both_of_are_fitted(factorization, balance):
+    blocks = make_blocks(60, 3)
+    blocks["text"][:30] = np.nan
+    blocks["audio"][30:] = np.nan
+    model = SMURFRegressor(
+        factorization=factorization, balance=balance, max_epochs=3, early_stopping=False
+    ).fit(blocks, np.arange(60.0))
+    assert np.isfinite(model.predict(blocks)).all()
+    assert model.redundancy(blocks, n_bootstrap=0)["correlation"].isna().sum() == 1
+
+
 def test_what_is_not_shared_does_not_agree_on_other_rows():
     """On the rows of training it does: there nets of few rows can have it so."""
     rng = np.random.default_rng(0)

@@ -115,6 +115,30 @@ def test_covariances_are_those_of_numpy_and_weights_are_relative():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_what_none_or_one_of_the_rows_has_varies_with_nothing(dtype, unbiased):
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).to(dtype) + 10.0
+    x.requires_grad_()
+    weight = torch.tensor([0.3, 1.7, 0.9, 1.1, 0.7], dtype=dtype)
+    # The first two share two rows, the first and the last one row, the other two none.
+    present = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 1, 0, 0], [1, 0, 0, 1, 1]])
+    found = weighted_covariance(x, weight, present, unbiased=unbiased)
+    both = x[:2, 1:3].detach()
+    torch.testing.assert_close(
+        found[0, 1],
+        weighted_covariance(both, weight[1:3], unbiased=unbiased)[0, 1],
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    assert abs(found[0, 2]) < 1e-4
+    assert found[1, 2] == 0.0
+    alone = weighted_covariance(x[:, :1], weight[:1], unbiased=unbiased)
+    assert (alone == 0.0).all()
+    (found.sum() + alone.sum()).backward()
+    assert x.grad.isfinite().all()
+
+
 def test_a_balanced_penalty_has_its_minimum_where_both_parts_are_alike():
     terms = smurf_terms(["a", "b"], 1)
     signal = torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
