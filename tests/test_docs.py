@@ -1,6 +1,7 @@
 """What is public is documented; this guards against exports that no page mentions."""
 
 import inspect
+import re
 import runpy
 from pathlib import Path
 
@@ -50,5 +51,12 @@ def test_the_page_of_public_names_is_what_docstrings_say():
     assert (ROOT / "docs" / "api.md").read_text() == page
     for thing in PUBLIC:
         assert f"`{thing.__name__}`" in page
-    for name in inspect.signature(sklearn_mmfuse.InTenseClassifier).parameters:
-        assert f"| `{name}` |" in page
+    for name in estimators.__all__:
+        for parameter in inspect.signature(getattr(estimators, name)).parameters.values():
+            row = rf"\| `{parameter.name}` \| .*`{re.escape(_written(parameter.default))}`"
+            assert re.search(row, page), (name, parameter)
+
+
+def _written(default):
+    usual = {3e-3: "3e-3", 1e-3: "1e-3"}  # as one writes a step size
+    return usual.get(default, repr(default)) if not isinstance(default, str) else f'"{default}"'

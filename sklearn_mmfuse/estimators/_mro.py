@@ -264,7 +264,10 @@ class MRORegressor(FusionRegressorMixin, _BaseMRO):
     Parameters
     ----------
     optimization : {"mro", "smro", "joint", "single"}, default="mro"
-        As in :class:`MROClassifier`.
+        "mro" trains all orders at once, each behind a stop-gradient (eq. 9); "smro" one after the
+        other, each to the end (section 4.3); "joint" trains the sum alone, which does not separate
+        orders; "single" is one net on all modalities (the paper's Tri), with a single term and no
+        unique contributions; it ignores `max_order`.
     stop_gradient : bool, default=True
         False is the ablation of Table 7; only "mro" looks at it.
     fusion : {"concat", "tensor"}, default="concat"
