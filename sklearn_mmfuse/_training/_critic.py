@@ -25,6 +25,7 @@ from sklearn_mmfuse._training._sending import hand_over
 from sklearn_mmfuse.losses import DependencyGain, dependency_bound
 from sklearn_mmfuse.nets import (
     DependencyNet,
+    Inputs,
     MaskReader,
     Shares,
     complete_numbers,
@@ -240,7 +241,7 @@ class CriticPlayer:
 
         Of members with rows of their own these are `(E, n, ...)`.
         """
-        X, weight = complete_rows(rows.X, rows.weight, rows.present)
+        X, weight = complete_rows(rows.inputs_in_place, rows.weight, rows.present)
         n_rows = weight.shape[-1]
         if n_rows < 2 or self._n_rows < 2:
             return np.full(self.net.n_members, np.nan)
@@ -320,11 +321,9 @@ def _both(net: DependencyNet, X: Mapping[str, Tensor], orders: Tensor) -> tuple[
 
 
 @torch.no_grad()
-def score_network(
-    net: DependencyNet, X: Mapping[str, Tensor], present: Tensor | None
-) -> NDArray[np.float64]:
+def score_network(net: DependencyNet, X: Inputs, present: Tensor | None) -> NDArray[np.float64]:
     """Return T of every row, averaged over members, `(n,)`; in float64, as predictions are."""
     here = None if present is None else present.double()
     double = copy.deepcopy(net).double()
-    scores = double.scores({name: x.double() for name, x in X.items()}, here)
+    scores = double.scores(X, here)
     return scores.mean(dim=0).numpy()

@@ -27,8 +27,8 @@ from sklearn_mmfuse.nets import (
     DependencyNet,
     FusionNet,
     FusionOutput,
+    Inputs,
     global_generator,
-    row_slices,
     rows_at_once,
 )
 
@@ -262,24 +262,22 @@ def silence(untrained: Sequence[FusionNet]) -> None:
 
 def _leave_rest(trained: FusionNet, rows: Rows) -> Rows:
     """Return the rows with the prediction of a trained part added to their offset."""
-    prediction = _raw(trained, rows.X, rows.present)
+    prediction = _raw(trained, rows.inputs_in_place, rows.present)
     offset = prediction if rows.offset is None else rows.offset + prediction
     return replace(rows, offset=offset)
 
 
 @torch.no_grad()
-def _raw(net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None) -> Tensor:
+def _raw(net: FusionNet, X: Inputs, present: Tensor | None) -> Tensor:
     outputs = [net(batch, None, here).raw for batch, here in _batches(net, X, present)]
     return torch.cat(outputs, dim=1)
 
 
 def _batches(
-    net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None
+    net: FusionNet, X: Inputs, present: Tensor | None
 ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-    device = net.bias.device
-    for rows in row_slices(X, net.max_rows):
-        here = None if present is None else present[rows].to(device)
-        yield {name: x[rows].to(device) for name, x in X.items()}, here
+    for piece, start, stop in net.row_pieces(X):
+        yield piece, None if present is None else present[start:stop].to(net.bias.device)
 
 
 def _fit_part(
@@ -411,9 +409,7 @@ def _epochs(trainer: FusionTrainer, done: int) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def run_network(
-    net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None = None
-) -> Iterator[FusionOutput]:
+def run_network(net: FusionNet, X: Inputs, present: Tensor | None = None) -> Iterator[FusionOutput]:
     """Yield the outputs of a trained net, piece by piece.
 
     Computed in float64 whatever the net was trained in: a float32 product depends on how many rows
@@ -430,7 +426,7 @@ def run_network(
 
 
 def predict_network(
-    net: FusionNet, X: Mapping[str, Tensor], present: Tensor | None = None
+    net: FusionNet, X: Inputs, present: Tensor | None = None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the terms `(E, n, T, C)`, in the order of `net.terms`, and the bias `(E, C)`.
 

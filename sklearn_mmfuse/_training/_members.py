@@ -244,7 +244,7 @@ def _leave_rest(trained: FusionNet, rows: Sequence[Rows]) -> list[Rows]:
     shared = len(rows) == 1
     stacked = rows[0] if shared else MemberRows.of(rows)
     pieces = []
-    for X, start, stop in trained.row_pieces(stacked.X):
+    for X, start, stop in trained.row_pieces(stacked.inputs_in_place):
         here = None if stacked.present is None else stacked.present[..., start:stop, :]
         pieces.append(trained(X, None, here).raw)
     offset = torch.cat(pieces, dim=1)

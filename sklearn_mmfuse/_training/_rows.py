@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sklearn_mmfuse._training._sending import Sent, hand_over, room_on, send
+from sklearn_mmfuse.nets import Inputs, RowView
 
 __all__ = ["MemberRows", "Rows", "move_rows"]
 
@@ -53,6 +54,11 @@ class Rows:
         return {name: block.index_select(0, self.picked) for name, block in self.blocks.items()}
 
     @property
+    def inputs_in_place(self) -> Inputs:
+        """The inputs, of which pieces are copied when their turn comes."""
+        return {name: RowView(block, self.picked) for name, block in self.blocks.items()}
+
+    @property
     def numbers(self) -> Tensor:
         """Which rows of the inputs are meant, `(n,)`."""
         if self.picked is not None:
@@ -81,8 +87,8 @@ class Rows:
         return len(self) * sum(block[0].nbytes for block in self.blocks.values())
 
     def double(self) -> Rows:
-        """Return these rows in float64."""
-        return self.gathered()._map(lambda tensor, dim: tensor.double())
+        """Return these rows in float64, but for the inputs: nets read them in their own type."""
+        return self._map(lambda tensor, dim: tensor.double(), inputs=False)
 
     def take(self, rows: Tensor) -> Rows:
         """Return the given rows, in the given order; inputs are read when they are needed."""
@@ -174,6 +180,11 @@ class MemberRows:
             pieces.append(_gather(blocks, self.picked[start:stop]))
             start = stop
         return pieces[0] if len(pieces) == 1 else _side_by_side(pieces)
+
+    @property
+    def inputs_in_place(self) -> Inputs:
+        """The inputs: of members with rows of their own there is no place where they all are."""
+        return self.X
 
     def gathered(self) -> MemberRows:
         """Return these rows with inputs that need not be gathered again."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from sklearn_mmfuse.nets import Inputs
 
 __all__ = ["at_most", "few_threads", "work_of"]
 
@@ -58,7 +60,7 @@ def at_most(n_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def work_of(net: nn.Module, X: Mapping[str, Tensor], n_rows: int) -> int:
+def work_of(net: nn.Module, X: Inputs, n_rows: int) -> int:
     """Return about how many multiplications the largest product of a net takes for so many rows.
 
     What encodes all steps or pixels at once multiplies its weights by each of them.

@@ -66,7 +66,7 @@ class Predictions:
         name: str = "training rows",
     ) -> Self:
         """Return those of a net, whose constant is `bias` `(C,)`, in float64."""
-        values, constant = predict_network(net, rows.X, rows.present)
+        values, constant = predict_network(net, rows.inputs_in_place, rows.present)
         raw = torch.from_numpy(values.sum(axis=2) + constant[:, np.newaxis]).mean(dim=0)
         return cls(name, raw, bias.expand_as(raw), rows.y.double(), rows.weight.double(), groups)
 

@@ -76,11 +76,12 @@ def fit_last_layer(
         Draws rows, where there are too many.
     """
     double = copy.deepcopy(net).double()
-    rows, kept = train.double(), np.arange(len(train))
+    rows, kept = train, np.arange(len(train))
     limit = max(MAX_REFIT_VALUES // sum(net.block_sizes), 2)
     if len(kept) > limit:
         kept = np.sort(rng.permutation(len(kept))[:limit])
         rows = rows.take(torch.from_numpy(kept))
+    rows = rows.double()
     features = BlockFeatures.rotate(double.fusion_features(rows)[0], net.block_sizes, rows.weight)
     bias = double.bias + double.free_bias.detach()
     start = features.enter(FusionLayer(double.fusion_weights(), bias))

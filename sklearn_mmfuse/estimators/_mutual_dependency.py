@@ -113,7 +113,7 @@ class _BaseMutualDependency(BaseFusion):
     def _after_training(self, plan: FitPlan, *, describe: bool) -> None:
         net, train = plan.net, plan.train
         assert isinstance(net, DependencyNet)
-        X, weight = complete_rows(train.X, train.weight, train.present)
+        X, weight = complete_rows(train.inputs_in_place, train.weight, train.present)
         self.dependency_ = np.nan
         if len(weight) > 1:
             scores = score_network(net, X, None)

@@ -1,6 +1,6 @@
 """Torch nets: a batch of modalities in, a :class:`FusionOutput` out. One file per method."""
 
-from sklearn_mmfuse.nets._base import FusionNet, row_slices, rows_at_once
+from sklearn_mmfuse.nets._base import FusionNet, rows_at_once
 from sklearn_mmfuse.nets._critic import CRITIC_OUTPUTS, Critic
 from sklearn_mmfuse.nets._encoders import ENCODERS, EncoderSpec, global_generator
 from sklearn_mmfuse.nets._fusion import FusedNet, fusion_terms
@@ -16,6 +16,7 @@ from sklearn_mmfuse.nets._mutual_dependency import (
 )
 from sklearn_mmfuse.nets._output import FusionOutput
 from sklearn_mmfuse.nets._routing import RoutingNet
+from sklearn_mmfuse.nets._row_view import Inputs, RowView
 from sklearn_mmfuse.nets._shuffling import (
     Shares,
     complete_numbers,
@@ -40,10 +41,12 @@ __all__ = [
     "FusionNet",
     "FusionOutput",
     "InTenseNet",
+    "Inputs",
     "MRONet",
     "MaskReader",
     "ModalityCritic",
     "RoutingNet",
+    "RowView",
     "SMURFNet",
     "SequentialMRONet",
     "Shares",
@@ -55,7 +58,6 @@ __all__ = [
     "make_mro_net",
     "reorder",
     "row_shares",
-    "row_slices",
     "rows_at_once",
     "shuffle_modalities",
     "side_by_side",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -16,31 +16,30 @@ from sklearn_mmfuse.nets._layers import InputScaling
 from sklearn_mmfuse.nets._low_rank_products import LowRankProducts
 from sklearn_mmfuse.nets._numerical_embedding import PeriodicEmbedding
 from sklearn_mmfuse.nets._output import FusionOutput
+from sklearn_mmfuse.nets._row_view import Inputs
 from sklearn_mmfuse.nets._separable import SeparableTerm
 
-__all__ = ["FusionNet", "PopulationRows", "row_slices", "rows_at_once"]
+__all__ = ["FusionNet", "PopulationRows", "rows_at_once"]
 
 MAX_ROWS = 1024
 MAX_VALUES = 2**21  # sequences and images come in fewer rows at once
 
 
-def rows_at_once(X: Mapping[str, Tensor]) -> int:
+def rows_at_once(X: Inputs) -> int:
     """Return how many rows to predict at once."""
-    per_row = sum(math.prod(x.shape[1:]) for x in X.values() if x.dim() > 2)
+    return _rows_at_once(x.shape[1:] for x in X.values())
+
+
+def _rows_at_once(samples: Iterable[Sequence[int]]) -> int:
+    per_row = sum(math.prod(shape) for shape in samples if len(shape) > 1)
     return max(1, min(MAX_ROWS, MAX_VALUES // max(per_row, 1)))
-
-
-def row_slices(X: Mapping[str, Tensor], at_most: int = MAX_ROWS) -> Iterator[slice]:
-    """Yield the rows of X in pieces that fit into memory."""
-    n, step = len(next(iter(X.values()))), max(1, min(rows_at_once(X), at_most))
-    return (slice(start, start + step) for start in range(0, n, step))
 
 
 class PopulationRows(Protocol):
     """Rows that statistics are taken over; `Rows` of `_training` are such."""
 
     @property
-    def X(self) -> Mapping[str, Tensor]: ...  # noqa: N802
+    def inputs_in_place(self) -> Inputs: ...
 
     @property
     def weight(self) -> Tensor: ...
@@ -193,23 +192,22 @@ class FusionNet(nn.Module, ABC):
                 embedding.flatten_constant(statistics[name][1])
 
     def row_pieces(
-        self, X: Mapping[str, Tensor], at_most: int | None = None
+        self, X: Inputs, at_most: int | None = None
     ) -> Iterator[tuple[dict[str, Tensor], int, int]]:
         """Yield rows in pieces that fit into memory: the piece, its first row and its end.
 
-        Each modality is `(n, *sample)` or `(E, n, *sample)`, on whatever device; pieces are on that
-        of the net.
+        Each modality is `(n, *sample)` or `(E, n, *sample)`, on whatever device and of whatever
+        precision; pieces have those of the net.
         """
         axes = {name: x.dim() - 1 - len(self._sample_shape(name)) for name, x in X.items()}
         first = next(iter(X))
         n = X[first].shape[axes[first]]
-        one = {name: x if axes[name] == 0 else x[0] for name, x in X.items()}
-        step = max(1, min(rows_at_once(one), self.max_rows, at_most or MAX_ROWS))
+        at_once = _rows_at_once(x.shape[axes[name] + 1 :] for name, x in X.items())
+        step = max(1, min(at_once, self.max_rows, at_most or MAX_ROWS))
         for start in range(0, n, step):
             length = min(step, n - start)
             piece = {
-                name: x.narrow(axes[name], start, length).to(self.bias.device)
-                for name, x in X.items()
+                name: x.narrow(axes[name], start, length).to(self.bias) for name, x in X.items()
             }
             yield piece, start, start + length
 

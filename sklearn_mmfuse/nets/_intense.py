@@ -19,6 +19,7 @@ from sklearn_mmfuse.nets._encoders import EncoderSpec
 from sklearn_mmfuse.nets._group_mlps import GroupMLPs
 from sklearn_mmfuse.nets._layers import ACTIVATIONS, MaskReader, of_members, uniform_fan_in_
 from sklearn_mmfuse.nets._output import FusionOutput
+from sklearn_mmfuse.nets._row_view import Inputs
 from sklearn_mmfuse.nets._separable import ProductTerm, SeparableTerm
 
 __all__ = ["InTenseNet"]
@@ -347,9 +348,7 @@ class InTenseNet(FusionNet):
         """
         return drop.to_mean(x, self.summarized) if self._has_summaries else drop(x)
 
-    def _represent_in_pieces(
-        self, X: Mapping[str, Tensor], at_most: int = MAX_ROWS
-    ) -> Iterator[Tensor]:
+    def _represent_in_pieces(self, X: Inputs, at_most: int = MAX_ROWS) -> Iterator[Tensor]:
         for piece, _, _ in self.row_pieces(X, at_most):
             yield self._represent(piece, MaskReader(None))
 
@@ -501,7 +500,7 @@ class InTenseNet(FusionNet):
         """
         if not self.has_population:
             return
-        represented = torch.cat(list(self._represent_in_pieces(rows.X)), dim=2)
+        represented = torch.cat(list(self._represent_in_pieces(rows.inputs_in_place)), dim=2)
         weights = self._row_weights(represented, rows.present, rows.weight)
         found = self._normalize(represented, weights).known
         kept = dict(self.named_buffers())
@@ -521,7 +520,8 @@ class InTenseNet(FusionNet):
     def fusion_features(self, rows: PopulationRows) -> Tensor:
         """Return all normalized blocks side by side, `(E, n, F)`; zero where they are absent."""
         pieces = []
-        for represented in self._represent_in_pieces(rows.X, MAX_VALUES // sum(self.block_sizes)):
+        at_once = MAX_VALUES // sum(self.block_sizes)
+        for represented in self._represent_in_pieces(rows.inputs_in_place, at_once):
             normed = self._normalize(represented)
             by_order, blocks = normed.by_order(), []
             for group in self.orders:

@@ -14,6 +14,7 @@ from torch import Tensor
 from sklearn_mmfuse.nets._base import PopulationRows
 from sklearn_mmfuse.nets._critic import Critic
 from sklearn_mmfuse.nets._fusion import FusedNet
+from sklearn_mmfuse.nets._row_view import Inputs
 from sklearn_mmfuse.nets._shuffling import (
     complete_rows,
     draw_orders,
@@ -109,7 +110,7 @@ class DependencyNet(FusedNet):
     @torch.no_grad()
     def set_population(self, rows: PopulationRows) -> None:
         """Take mean and spread of every unit, and the shift of T, over rows without gaps."""
-        X, weight = complete_rows(rows.X, rows.weight, rows.present)
+        X, weight = complete_rows(rows.inputs_in_place, rows.weight, rows.present)
         n_rows = weight.shape[-1]
         if n_rows < 2:
             return
@@ -132,14 +133,14 @@ class DependencyNet(FusedNet):
             mean = torch.logsumexp(t + share.log(), dim=1)
         self.subtracted.copy_(mean.unsqueeze(1))
 
-    def _represent_all(self, X: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
+    def _represent_all(self, X: Inputs, present: Tensor | None = None) -> Tensor:
         pieces = []
         for piece, start, stop in self.row_pieces(X):
             here = None if present is None else present[..., start:stop, :]
             pieces.append(self.represent(piece, here))
         return torch.cat(pieces, dim=1)
 
-    def scores(self, X: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
+    def scores(self, X: Inputs, present: Tensor | None = None) -> Tensor:
         """Return T of every row, shifted, `(E, B)`."""
         fused = self._represent_all(X, present)
         result: Tensor = self.critic((fused - self.fused_shift) * self.fused_scale)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from sklearn_mmfuse.nets._row_view import RowView
 
 __all__ = [
     "Shares",
@@ -17,6 +20,7 @@ __all__ = [
     "shuffle_modalities",
 ]
 
+Rows = TypeVar("Rows", bound=Tensor | RowView)
 Shares = tuple[Tensor, Tensor]  # of joint and of shuffled rows, adding up to 1 each
 
 
@@ -43,7 +47,7 @@ def draw_orders(n_rows: int, n_modalities: int, generator: torch.Generator) -> T
     return base[(torch.arange(n_rows) + rolls.unsqueeze(1)) % n_rows]
 
 
-def shuffle_modalities(X: Mapping[str, Tensor], orders: Tensor) -> dict[str, Tensor]:
+def shuffle_modalities(X: Mapping[str, Rows], orders: Tensor) -> dict[str, Rows]:
     """Return rows each of whose modalities was put in its own order.
 
     **Shape**: `(n, *sample)` and orders `(M, n)`, or `(E, n, *sample)` and `(E, M, n)`.
@@ -51,9 +55,14 @@ def shuffle_modalities(X: Mapping[str, Tensor], orders: Tensor) -> dict[str, Ten
     orders = orders.to(next(iter(X.values())).device)
     own = orders.dim() == 3
     return {
-        name: reorder(x, order) if own else x[order]
+        name: _pick(x, order, own=own)
         for (name, x), order in zip(X.items(), orders.unbind(-2), strict=True)
     }
+
+
+def _pick(x: Rows, order: Tensor, *, own: bool = False) -> Rows:
+    picked: Any = reorder(x, order) if own and isinstance(x, Tensor) else x[order]
+    return picked
 
 
 def reorder(x: Tensor, order: Tensor) -> Tensor:
@@ -93,8 +102,8 @@ def complete_numbers(present: Tensor) -> Tensor:
 
 
 def complete_rows(
-    X: Mapping[str, Tensor], weight: Tensor, present: Tensor | None
-) -> tuple[Mapping[str, Tensor], Tensor]:
+    X: Mapping[str, Rows], weight: Tensor, present: Tensor | None
+) -> tuple[Mapping[str, Rows], Tensor]:
     """Return the rows that lack no modality: what is absent depends on nothing.
 
     Members have their own rows only where none has a gap.
@@ -102,4 +111,4 @@ def complete_rows(
     if present is None:
         return X, weight
     rows = complete_numbers(present)
-    return {name: x[rows.to(x.device)] for name, x in X.items()}, weight[rows]
+    return {name: _pick(x, rows.to(x.device)) for name, x in X.items()}, weight[rows]

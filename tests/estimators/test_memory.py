@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ N, WIDTH = 24_000, 1_000  # 92 MiB; pieces of it that are in use at once take so
 
 # Run on its own: what earlier tests left to the C library would be used again, and not be seen.
 MEASURE = """
+import json
 import sys
 import threading
 import time
@@ -26,7 +28,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sklearn_mmfuse import MRORegressor, MultimodalData
+import sklearn_mmfuse
+from sklearn_mmfuse import MultimodalData
 
 torch.set_num_threads(1)
 
@@ -58,13 +61,11 @@ class Peak:
         print(self.most - self.before)
 
 
-path, n, width, early_stopping = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+path, n, width, kind, params = sys.argv[1], *map(json.loads, sys.argv[2:])
 mapped = np.memmap(path, mode="r", dtype=np.float32, shape=(n, width))
 other = np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)
 target = np.asarray(mapped[:, 0]) + other[:, 0]
-model = MRORegressor(
-    max_order=1, max_epochs=1, early_stopping=early_stopping == "True", random_state=0
-)
+model = getattr(sklearn_mmfuse, kind)(max_epochs=1, random_state=0, **params)
 few = {"a": mapped[:600], "t": other[:600]}
 model.fit(few, target[:600]).predict(few)  # what every first fit loads and keeps
 data = MultimodalData(a=mapped, t=other)
@@ -90,10 +91,21 @@ def mapped(tmp_path):
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="reads Linux's account of memory")
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_mapped_file_is_never_copied(mapped, early_stopping):
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("MRORegressor", {"max_order": 1, "early_stopping": False}),
+        ("MRORegressor", {"max_order": 1, "early_stopping": True}),
+        ("MRORegressor", {"optimization": "smro", "early_stopping": True}),
+        # These go over all rows again when they are trained; what they make of them is kept small.
+        ("InTenseRegressor", {"hidden_layer_sizes": [8], "tensor_dim": 2, "n_bootstrap": 0}),
+        ("MutualDependencyRegressor", {"hidden_layer_sizes": [8], "n_critic_steps": 1}),
+    ],
+)
+def test_a_mapped_file_is_never_copied(mapped, kind, params):
+    arguments = map(json.dumps, (N, WIDTH, kind, params))
     told = subprocess.run(
-        [sys.executable, "-c", MEASURE, mapped.filename, str(N), str(WIDTH), str(early_stopping)],
+        [sys.executable, "-c", MEASURE, mapped.filename, *arguments],
         env=os.environ | RETURNING,
         capture_output=True,
         text=True,

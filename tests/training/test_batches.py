@@ -1,5 +1,6 @@
 """Batches cover every row once, never hold a single row, and draw from their own generator."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,5 +94,13 @@ def test_picked_rows_are_read_only_when_they_are_needed():
     assert whole.slice(2, 4).X["a"][:, 0].tolist() == [2, 3]
     own = some.gathered()
     assert own.picked is None
-    assert own.double().X["a"].dtype == torch.float64
+    assert some.double().y.dtype == torch.float64
+    assert some.double().blocks is some.blocks
+    view = again.inputs_in_place["b"]
+    assert view.block is whole.blocks["b"]
+    torch.testing.assert_close(view.narrow(0, 1, 1), again.X["b"][1:])
+    torch.testing.assert_close(view[torch.tensor([1])].narrow(0, 0, 1), again.X["b"][1:])
+    assert whole.inputs_in_place["a"].narrow(0, 4, 2).data_ptr() == whole.X["a"][4:].data_ptr()
+    with pytest.raises(ValueError, match="axis 0; got 1"):
+        view.narrow(1, 0, 1)
     assert own.X["a"][:, 0].tolist() == [7, 2, 5, 3]
