@@ -540,6 +540,14 @@ def test_a_fold_that_diverges_ends_its_candidate_alone():
         MRORegressor(**QUICK, learning_rate=1e30, **kwargs).fit(blocks, y)
     with pytest.raises(DivergedError, match="diverged: in a fold of early_stopping='cv', the"):
         MRORegressor(**QUICK, learning_rate=1e30, early_stopping="cv", **kwargs).fit(blocks, y)
+    by_skorch = {**kwargs, "learning_rate": 1e30, "net_params": {"callbacks": []}}
+    with pytest.raises(DivergedError, match=r"the train loss became (nan|inf) in epoch \d"):
+        MRORegressor(**QUICK | {"max_epochs": 5}, early_stopping=False, **by_skorch).fit(blocks, y)
+    alone = MultimodalSearchCV(
+        MRORegressor(**QUICK, **kwargs), {"learning_rate": [1e30]}, cv=2, error_score="raise"
+    )
+    with pytest.raises(DivergedError, match="learning_rate"):
+        alone.fit(MultimodalData(blocks), y)
     search = MultimodalSearchCV(
         MRORegressor(**QUICK, **kwargs), {"learning_rate": [1e-3, 1e30]}, cv=2, refit=False
     )

@@ -23,7 +23,7 @@ from sklearn_mmfuse.datasets import (
     make_redundant_interactions,
     make_trimodal,
 )
-from sklearn_mmfuse.estimators import _intense
+from sklearn_mmfuse.estimators import _intense, _last_layer
 from sklearn_mmfuse.estimators._epochs import choose_epochs
 from sklearn_mmfuse.estimators._fitting import Shared
 from sklearn_mmfuse.estimators._held_out import Predictions
@@ -585,3 +585,22 @@ def test_rows_that_folds_left_out_are_predicted_by_nets_that_have_not_seen_them(
         np.testing.assert_array_equal(told.target[here], y[own])
         np.testing.assert_array_equal(told.groups[here], groups[own])
         start += n_rows
+
+
+def test_of_many_rows_some_are_left_to_the_last_fit(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = {name: rng.normal(size=(400, 3)) for name in ("a", "b")}
+    y = X["a"][:, 0] - X["b"][:, 1]
+    groups = np.arange(400) // 2
+    settings = {"max_epochs": 10, "random_state": 0, "early_stopping": True, "n_bootstrap": 5}
+    whole = InTenseRegressor(**settings).fit(X, y, groups=groups)
+    n_features = sum(whole.module_.block_sizes)
+    monkeypatch.setattr(_last_layer, "MAX_REFIT_VALUES", 250 * n_features)
+    some = InTenseRegressor(**settings).fit(X, y, groups=groups)
+    assert not np.array_equal(some.predict(X), whole.predict(X))
+    assert some.score(X, y) > whole.score(X, y) - 0.05
+    np.testing.assert_allclose(some.relevance_scores_, whole.relevance_scores_, atol=0.1)
+    assert some.relevance_interval_.notna().all(axis=None)
+    one_person = InTenseRegressor(**settings | {"early_stopping": False})
+    one_person.fit(X, y, groups=np.zeros(400))  # of whom no others can be drawn: rows are
+    assert one_person.relevance_interval_.notna().all(axis=None)

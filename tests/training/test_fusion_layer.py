@@ -5,7 +5,12 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from sklearn_mmfuse._training import BlockFeatures, FusionLayer, fit_fusion_layer
+from sklearn_mmfuse._training import (
+    BlockFeatures,
+    FusionLayer,
+    _fusion_layer,
+    fit_fusion_layer,
+)
 from sklearn_mmfuse.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
@@ -105,6 +110,15 @@ def test_the_absolute_error_is_fitted_nearly():
     y[:10] += 50  # which a squared error would follow
     weights, bias, _ = fit(x, y, AbsoluteError(), reg_lambda=1e-4)
     assert (x @ weights[0] + bias - y.unsqueeze(1)).abs().median() < 0.35
+
+
+def test_a_wide_block_is_fitted_as_it_is(monkeypatch):
+    x, y = make_problem(2)
+    rotated = fit(x, y, BinaryCrossEntropy())
+    monkeypatch.setattr(_fusion_layer, "MAX_ROTATED", 3)  # the block of four is wider
+    plain = fit(x, y, BinaryCrossEntropy())
+    torch.testing.assert_close(plain[0], rotated[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(plain[1], rotated[1], rtol=0, atol=1e-5)
 
 
 def test_rotation_drops_what_never_varies_and_keeps_norms():

@@ -7,7 +7,7 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 
 from sklearn_mmfuse import MROClassifier, MRORegressor, MultimodalData
 from sklearn_mmfuse._terms import interaction_terms
-from sklearn_mmfuse._training import Rows
+from sklearn_mmfuse._training import Rows, _product_start
 from sklearn_mmfuse._training._product_search import Product, find_product, rank_one
 from sklearn_mmfuse._training._product_start import find_products, start_products
 from sklearn_mmfuse.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
@@ -121,6 +121,21 @@ def test_a_net_starts_with_the_product_of_its_rows():
     product = net.low_rank_products(net.scale_inputs(X))[0, 2, :, 0]
     true = X["t"][:, 0] * X["v"][:, 1]
     assert np.corrcoef(product.detach(), true)[0, 1] > 0.97
+
+
+def test_of_many_rows_some_are_looked_at_and_of_large_products_none(monkeypatch):
+    X, y = make_rows(900)
+    rows = Rows(X, (y - y.mean()) / y.std(), torch.ones(len(y)))
+    net = make_net()
+    net.set_input_statistics(statistics_of(X))
+    monkeypatch.setattr(_product_start, "MAX_ROWS", 300)
+    some = find_products(net, rows, SquaredError())
+    assert {start.group for start in some[0]} == {2}
+    few = find_products(net, rows.take(torch.linspace(0, 899, 300).long()), SquaredError())
+    for one, other in zip(some[0], few[0], strict=True):
+        torch.testing.assert_close(one.product.directions, other.product.directions)
+    monkeypatch.setattr(_product_start, "MAX_MOMENTS", 1)
+    assert find_products(net, rows, SquaredError()) == [[]]
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
