@@ -25,7 +25,7 @@ def test_links_lead_somewhere():
 def test_block(name, code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     namespace = {}
-    exec(compile(code, f"README:{name}", "exec"), namespace)
+    exec(compile(code, f"<block {name}>", "exec"), namespace)
     if name == "first":
         assert float(capsys.readouterr().out.split()[1]) > 0.7
     if name == "frame":

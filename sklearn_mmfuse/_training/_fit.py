@@ -269,15 +269,8 @@ def _leave_rest(trained: FusionNet, rows: Rows) -> Rows:
 
 @torch.no_grad()
 def _raw(net: FusionNet, X: Inputs, present: Tensor | None) -> Tensor:
-    outputs = [net(batch, None, here).raw for batch, here in _batches(net, X, present)]
+    outputs = [net(batch, None, here).raw for batch, here in net.row_pieces(X, present)]
     return torch.cat(outputs, dim=1)
-
-
-def _batches(
-    net: FusionNet, X: Inputs, present: Tensor | None
-) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
-    for piece, start, stop in net.row_pieces(X):
-        yield piece, None if present is None else present[start:stop].to(net.bias.device)
 
 
 def _fit_part(
@@ -419,7 +412,7 @@ def run_network(net: FusionNet, X: Inputs, present: Tensor | None = None) -> Ite
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     state = {key: t.double() if t.is_floating_point() else t for key, t in tensors.items()}
     # To where the net is: one still in training, which callbacks score, may be on a GPU.
-    for batch, here in _batches(net, X, present):
+    for batch, here in net.row_pieces(X, present):
         inputs = {name: x.double() for name, x in batch.items()}
         here = None if here is None else here.double()
         yield functional_call(net, state, (inputs, None, here))

@@ -243,11 +243,8 @@ def _leave_rest(trained: FusionNet, rows: Sequence[Rows]) -> list[Rows]:
         return []
     shared = len(rows) == 1
     stacked = rows[0] if shared else MemberRows.of(rows)
-    pieces = []
-    for X, start, stop in trained.row_pieces(stacked.inputs_in_place):
-        here = None if stacked.present is None else stacked.present[..., start:stop, :]
-        pieces.append(trained(X, None, here).raw)
-    offset = torch.cat(pieces, dim=1)
+    pieces = trained.row_pieces(stacked.inputs_in_place, stacked.present)
+    offset = torch.cat([trained(X, None, here).raw for X, here in pieces], dim=1)
     if stacked.offset is not None:
         offset = offset + stacked.offset
     if shared:

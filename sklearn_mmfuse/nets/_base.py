@@ -192,12 +192,12 @@ class FusionNet(nn.Module, ABC):
                 embedding.flatten_constant(statistics[name][1])
 
     def row_pieces(
-        self, X: Inputs, at_most: int | None = None
-    ) -> Iterator[tuple[dict[str, Tensor], int, int]]:
-        """Yield rows in pieces that fit into memory: the piece, its first row and its end.
+        self, X: Inputs, present: Tensor | None = None, *, at_most: int | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+        """Yield rows in pieces that fit into memory, and which modalities those rows have.
 
-        Each modality is `(n, *sample)` or `(E, n, *sample)`, on whatever device and of whatever
-        precision; pieces have those of the net.
+        Each modality is `(n, *sample)` or `(E, n, *sample)`, and `present` `(n, M)` or `(E, n, M)`,
+        on whatever device; pieces are on that of the net, and in its precision.
         """
         axes = {name: x.dim() - 1 - len(self._sample_shape(name)) for name, x in X.items()}
         first = next(iter(X))
@@ -209,7 +209,8 @@ class FusionNet(nn.Module, ABC):
             piece = {
                 name: x.narrow(axes[name], start, length).to(self.bias) for name, x in X.items()
             }
-            yield piece, start, start + length
+            here = None if present is None else present.narrow(-2, start, length)
+            yield piece, None if here is None else here.to(self.bias.device)
 
     def _sample_shape(self, name: str) -> tuple[int | None, ...]:
         spec = self.encoder_specs.get(name)

@@ -349,7 +349,7 @@ class InTenseNet(FusionNet):
         return drop.to_mean(x, self.summarized) if self._has_summaries else drop(x)
 
     def _represent_in_pieces(self, X: Inputs, at_most: int = MAX_ROWS) -> Iterator[Tensor]:
-        for piece, _, _ in self.row_pieces(X, at_most):
+        for piece, _ in self.row_pieces(X, at_most=at_most):
             yield self._represent(piece, MaskReader(None))
 
     def _normalize(self, represented: Tensor, rows: _RowWeights | None = None) -> _Normalized:

@@ -134,11 +134,8 @@ class DependencyNet(FusedNet):
         self.subtracted.copy_(mean.unsqueeze(1))
 
     def _represent_all(self, X: Inputs, present: Tensor | None = None) -> Tensor:
-        pieces = []
-        for piece, start, stop in self.row_pieces(X):
-            here = None if present is None else present[..., start:stop, :]
-            pieces.append(self.represent(piece, here))
-        return torch.cat(pieces, dim=1)
+        pieces = self.row_pieces(X, present)
+        return torch.cat([self.represent(piece, here) for piece, here in pieces], dim=1)
 
     def scores(self, X: Inputs, present: Tensor | None = None) -> Tensor:
         """Return T of every row, shifted, `(E, B)`."""

@@ -53,15 +53,16 @@ def shuffle_modalities(X: Mapping[str, Rows], orders: Tensor) -> dict[str, Rows]
     **Shape**: `(n, *sample)` and orders `(M, n)`, or `(E, n, *sample)` and `(E, M, n)`.
     """
     orders = orders.to(next(iter(X.values())).device)
-    own = orders.dim() == 3
     return {
-        name: _pick(x, order, own=own)
-        for (name, x), order in zip(X.items(), orders.unbind(-2), strict=True)
+        name: _pick(x, order) for (name, x), order in zip(X.items(), orders.unbind(-2), strict=True)
     }
 
 
-def _pick(x: Rows, order: Tensor, *, own: bool = False) -> Rows:
-    picked: Any = reorder(x, order) if own and isinstance(x, Tensor) else x[order]
+def _pick(x: Rows, numbers: Tensor) -> Rows:
+    """Return rows `(n,)`, of a tensor or a view, or of members `(E, n)` their own."""
+    picked: Any = (
+        x[numbers] if numbers.dim() == 1 or isinstance(x, RowView) else reorder(x, numbers)
+    )
     return picked
 
 
