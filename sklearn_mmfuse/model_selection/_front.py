@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sklearn_mmfuse.estimators._base import BaseFusionEstimator
+from sklearn_mmfuse.model_selection._sklearn import BaseSearchCV
 
 __all__ = [
     "Caught",
@@ -19,7 +20,7 @@ __all__ = [
     "catch",
     "final_estimator",
     "front_key",
-    "path_to_final",
+    "path_to_groups",
     "put_behind",
 ]
 
@@ -46,15 +47,18 @@ def can_be_stacked(model: Any) -> bool:
     return final.n_members == 1 and not final.bootstrap
 
 
-def path_to_final(model: Any) -> list[str] | None:
-    """Return the names of the steps that lead to the fusion estimator; None without one."""
-    if final_estimator(model) is None:
-        return None
+def path_to_groups(model: Any) -> list[str] | None:
+    """Return the names of the steps that lead to what is to know the groups, or None.
+
+    That is a fusion estimator, or a search, whose splits are to keep them apart as well.
+    """
     path = []
-    while type(model) is Pipeline:
-        name, model = model.steps[-1]
+    last = model
+    while type(last) is Pipeline:
+        name, last = last.steps[-1]
         path.append(name)
-    return path
+    wanted = final_estimator(last) is not None or isinstance(last, BaseSearchCV)
+    return path if wanted else None
 
 
 def put_behind(model: Any, final: Any) -> Any:

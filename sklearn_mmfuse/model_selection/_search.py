@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, ClassVar, Self
 
@@ -14,38 +14,22 @@ from joblib.parallel import get_active_backend
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
 from sklearn.utils import indexable
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import Parallel
 
 from sklearn_mmfuse._data import MultimodalData
 from sklearn_mmfuse._params import POSITIVE_INT, choice, validates_own_params
-from sklearn_mmfuse.estimators._stacks import worth_training_at_once
-from sklearn_mmfuse.model_selection._front import (
-    architecture,
-    can_be_stacked,
-    final_estimator,
-    front_key,
-)
+from sklearn_mmfuse.model_selection._calls import Call, make_calls
+from sklearn_mmfuse.model_selection._scoring import Scoring
 from sklearn_mmfuse.model_selection._sklearn import (
     check_method_params,
     insert_error_scores,
     report_failures,
     routing_enabled,
 )
-from sklearn_mmfuse.model_selection._units import (
-    Candidate,
-    Job,
-    Split,
-    Task,
-    Unit,
-    run_alone,
-    run_unit,
-)
+from sklearn_mmfuse.model_selection._units import Candidate, Job, Split, Task
 
 __all__ = ["MultimodalSearchCV"]
 
-FEW = 4  # candidates: with fewer, several splits are trained together
-
-Call = Any
 Results = dict[Task, dict[str, Any]]
 
 
@@ -213,12 +197,10 @@ class MultimodalSearchCV(GridSearchCV):
             clone(self.estimator),
             X,
             y,
-            scorer,
+            Scoring(scorer, routed.scorer.score, self.return_train_score),
             routed.estimator.fit,
-            routed.scorer.score,
-            self.error_score,
-            self.return_train_score,
             None if routing_enabled() else params.get("groups"),
+            self.error_score,
             self.max_members,
             os.getpid(),
             effective_n_jobs(self.n_jobs),
@@ -232,16 +214,14 @@ class MultimodalSearchCV(GridSearchCV):
 
     def _splits(self, X: Any, y: Any, split_params: Mapping[str, Any]) -> list[Split]:
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        splits = list(splitter.split(X, y, **split_params))
+        splits = Split.numbered(splitter.split(X, y, **split_params))
         self.n_splits_ = splitter.get_n_splits(X, y, **split_params)
         if len(splits) != self.n_splits_:
             raise ValueError(
                 f"The splitter says that there are {self.n_splits_} splits, and yields "
                 f"{len(splits)}."
             )
-        return [
-            Split(i, np.asarray(train), np.asarray(test)) for i, (train, test) in enumerate(splits)
-        ]
+        return splits
 
     def _candidates(self) -> list[Candidate]:
         grid = self.param_grid
@@ -263,7 +243,7 @@ class MultimodalSearchCV(GridSearchCV):
                 f"Fitting {len(splits)} folds for each of {len(candidates)} candidates, totalling "
                 f"{len(order)} fits"
             )
-        found = self._run(job, self._calls(job, candidates, splits), len(order), context)
+        found = self._run(job, make_calls(job, candidates, splits), len(order), context)
         results = [found[task] for task in order]
         report_failures(results, self.error_score)
         if callable(self.scoring):
@@ -283,58 +263,6 @@ class MultimodalSearchCV(GridSearchCV):
         self.best_params_ = self.cv_results_["params"][self.best_index_]
         if not callable(self.refit):
             self.best_score_ = self.cv_results_[f"mean_test_{metric}"][self.best_index_]
-
-    def _calls(
-        self, job: Job, candidates: Sequence[Candidate], splits: Sequence[Split]
-    ) -> list[Call]:
-        """Return the calls that a search is made of, in the order in which to make them.
-
-        What stands in front of an estimator is fitted where all that come after it are trained.
-        """
-        alone: list[Candidate] = []
-        groups: dict[tuple[str, str], list[Candidate]] = {}
-        for candidate in candidates:
-            model = job.model(candidate)
-            if not can_be_stacked(model):
-                alone.append(candidate)
-                continue
-            front = front_key(model)
-            key = (front, "" if front else architecture(model))
-            groups.setdefault(key, []).append(candidate)
-        units = [
-            Unit(part, some)
-            for (front, _), group in groups.items()
-            for part, some in (
-                [(group, [split]) for split in splits]
-                if front
-                else self._parts(group, splits, self._at_once(job.model(group[0])))
-            )
-        ]
-        calls = [delayed(run_unit)(job, unit) for unit in units]
-        return calls + [delayed(run_alone)(job, c, s) for c in alone for s in splits]
-
-    def _parts(
-        self, group: Sequence[Candidate], splits: Sequence[Split], most: int
-    ) -> Iterator[tuple[list[Candidate], list[Split]]]:
-        """Cut candidates of one architecture into pieces of work.
-
-        No more than `most` at once, and of one split as long as that has enough of them: those read
-        the same batches. Not by the number of workers: who is trained beside whom must not depend
-        on it, to the last digit.
-        """
-        n_parts = -(-len(group) // most)
-        n_runs = -(-len(splits) // max(1, min(FEW, most) // len(group)))
-        for some in np.array_split(np.arange(len(splits)), n_runs):
-            for part in np.array_split(np.arange(len(group)), n_parts):
-                yield [group[i] for i in part], [splits[i] for i in some]
-
-    def _at_once(self, model: Any) -> int:
-        """Return how many candidates like this one to train at once, memory aside."""
-        if self.max_members != "auto":
-            return int(self.max_members)
-        estimator = final_estimator(model)
-        assert estimator is not None
-        return worth_training_at_once(estimator.device)
 
     def _run(self, job: Job, calls: Sequence[Call], n_fits: int, context: Any) -> Results:
         """Make the calls, here or elsewhere, and say how far they are."""

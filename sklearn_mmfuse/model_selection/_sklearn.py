@@ -3,9 +3,7 @@
 from typing import Any
 
 from sklearn.metrics._scorer import _BaseScorer, _MultimetricScorer, _PassthroughScorer
-from sklearn.model_selection._validation import (
-    _fit_and_score as fit_and_score,
-)
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import (
     _insert_error_scores as insert_error_scores,
 )
@@ -21,9 +19,9 @@ from sklearn.utils.validation import _check_method_params as check_method_params
 from sklearn.utils.validation import _num_samples as count_rows
 
 __all__ = [
+    "BaseSearchCV",
     "check_method_params",
     "count_rows",
-    "fit_and_score",
     "insert_error_scores",
     "is_of_scikit_learn",
     "report_failures",

@@ -1,13 +1,13 @@
-"""A unit of work of a search: candidates of one architecture, trained at once and scored."""
+"""A unit of work: candidates of one architecture, trained at once on some splits and looked at."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from traceback import format_exc
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +21,15 @@ from sklearn_mmfuse.model_selection._front import (
     Caught,
     catch,
     final_estimator,
-    path_to_final,
+    path_to_groups,
     put_behind,
 )
-from sklearn_mmfuse.model_selection._sklearn import (
-    check_method_params,
-    count_rows,
-    fit_and_score,
-    is_of_scikit_learn,
-    safe_split,
-    score,
-)
+from sklearn_mmfuse.model_selection._sklearn import check_method_params, safe_split
 from sklearn_mmfuse.model_selection._threads import fair_threads
 
-__all__ = ["Candidate", "Job", "Split", "Task", "Unit", "run_alone", "run_unit"]
+__all__ = ["Candidate", "Fit", "Job", "Look", "Split", "Task", "Unit", "run_alone", "run_unit"]
 
 Task = tuple[int, int]  # the numbers of a candidate and of a split
-Result = dict[str, Any]
 Front = tuple[Any, Caught] | str  # what was fitted, or None, and its data; or how it failed
 
 
@@ -51,34 +43,48 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows to train on, and rows to score."""
+    """Rows to train on, and rows to look at."""
 
     number: int
     train: NDArray[np.intp]
     test: NDArray[np.intp]
 
+    @staticmethod
+    def numbered(pairs: Iterable[tuple[Any, Any]]) -> list[Split]:
+        """Return the splits that a splitter yields."""
+        return [
+            Split(i, np.asarray(train), np.asarray(test)) for i, (train, test) in enumerate(pairs)
+        ]
+
+
+class Look(Protocol):
+    """What is wanted of a fit that has ended, well or not; it travels to where that was made."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether more is read than predictions."""
+
+    def __call__(self, job: Job, fit: Fit, /) -> Any:
+        """Return it."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """What all units of a search have in common."""
+    """What all units of work have in common.
+
+    With `error_score="raise"` the first fit that fails ends it all.
+    """
 
     estimator: Any
     X: Any
     y: Any
-    scorer: Any
+    look: Look
     fit_params: Mapping[str, Any]
-    score_params: Mapping[str, Any]
-    error_score: Any
-    return_train_score: bool
     groups: Any
+    error_score: Any
     max_members: int | str
     dispatcher: int
     n_workers: int
-
-    @property
-    def scores_predictions(self) -> bool:
-        """Whether scores are known to look at predictions alone, and not at explanations."""
-        return is_of_scikit_learn(self.scorer)
 
     def model(self, candidate: Candidate) -> Any:
         """Return the model with the parameters of a candidate, unfitted."""
@@ -91,9 +97,9 @@ class Job:
         return X, y, check_method_params(self.X, params=params, indices=split.train)
 
     def params_for(self, model: Any) -> dict[str, Any]:
-        """Return the fit parameters of a model, with the groups for a fusion estimator in it."""
+        """Return the fit parameters of a model, with the groups for what in it wants them."""
         params = dict(self.fit_params)
-        if self.groups is not None and (path := path_to_final(model)) is not None:
+        if self.groups is not None and (path := path_to_groups(model)) is not None:
             params.setdefault("__".join([*path, "groups"]), self.groups)
         return params
 
@@ -106,72 +112,58 @@ class Unit:
     splits: Sequence[Split]
 
 
-def run_alone(job: Job, candidate: Candidate, split: Split) -> list[tuple[Task, Result]]:
-    """Fit and score as scikit-learn does: what cannot be trained beside others."""
-    with fair_threads(job.dispatcher, job.n_workers):
-        model = job.model(candidate)
-        result = fit_and_score(
-            model,
-            job.X,
-            job.y,
-            scorer=job.scorer,
-            train=split.train,
-            test=split.test,
-            verbose=0,
-            parameters=None,
-            fit_params=job.params_for(model),
-            score_params=dict(job.score_params),
-            return_train_score=job.return_train_score,
-            return_n_test_samples=True,
-            return_times=True,
-            error_score=job.error_score,
-        )
-        return [((candidate.number, split.number), result)]
-
-
-def run_unit(job: Job, unit: Unit) -> list[tuple[Task, Result]]:
-    """Train all candidates of a unit on all its splits, and score them."""
-    with fair_threads(job.dispatcher, job.n_workers):
-        fits = _plan(job, unit)
-        for stack in _stacks(fits, job.max_members):
-            _train(job, stack)
-        return [(fit.task, _result(job, fit)) for fit in fits]
-
-
 @dataclass
-class _Fit:
-    """One fit: its estimator, the model that it is the last step of, and how far it has come."""
+class Fit:
+    """One fit: a model, and how far it has come."""
 
     task: Task
     split: Split
-    estimator: BaseFusionEstimator
-    front: Any
+    model: Any
     plan: FitPlan | None = None
     seconds: float = 0.0
     error: str | None = None
 
     @property
-    def model(self) -> Any:
-        return put_behind(self.front, self.estimator)
+    def estimator(self) -> BaseFusionEstimator:
+        """The estimator of ours that the model is, or that is last in it."""
+        estimator = final_estimator(self.model)
+        assert estimator is not None
+        return estimator
 
 
-def _plan(job: Job, unit: Unit) -> list[_Fit]:
+def run_alone(job: Job, candidate: Candidate, split: Split) -> list[tuple[Task, Any]]:
+    """Fit what cannot be trained beside others, and look at it."""
+    with fair_threads(job.dispatcher, job.n_workers):
+        fit = Fit((candidate.number, split.number), split, job.model(candidate))
+        X, y, params = job.training_data(fit.model, split)
+        data = (X,) if y is None else (X, y)
+        _attempt(job, fit, partial(fit.model.fit, *data, **params))
+        return [(fit.task, job.look(job, fit))]
+
+
+def run_unit(job: Job, unit: Unit) -> list[tuple[Task, Any]]:
+    """Train all candidates of a unit on all its splits, and look at them."""
+    with fair_threads(job.dispatcher, job.n_workers):
+        fits = _plan(job, unit)
+        for stack in _stacks(fits, job.max_members):
+            _train(job, stack)
+        return [(fit.task, job.look(job, fit)) for fit in fits]
+
+
+def _plan(job: Job, unit: Unit) -> list[Fit]:
     """Check and prepare everything; what fails is kept as failed."""
     fits = []
     for split in unit.splits:
         front, shared = _fit_front(job, unit.candidates[0], split), Shared()
         for candidate in unit.candidates:
-            model = job.model(candidate)
-            estimator = final_estimator(model)
-            assert estimator is not None
-            fit = _Fit((candidate.number, split.number), split, estimator, model)
+            fit = Fit((candidate.number, split.number), split, job.model(candidate))
             fits.append(fit)
             if isinstance(front, str):
                 fit.error = front
                 continue
             fitted, data = front
             if fitted is not None:
-                fit.front = fitted
+                fit.model = put_behind(fitted, fit.estimator)
             _attempt(job, fit, partial(_set_plan, fit, data, shared))
     return fits
 
@@ -188,7 +180,7 @@ def _fit_front(job: Job, candidate: Candidate, split: Split) -> Front:
         return format_exc()
 
 
-def _set_plan(fit: _Fit, data: Caught, shared: Shared) -> None:
+def _set_plan(fit: Fit, data: Caught, shared: Shared) -> None:
     X, y, params = data
     fit.estimator._validate_params()
     known = {"sample_weight": None, "groups": None}
@@ -197,7 +189,7 @@ def _set_plan(fit: _Fit, data: Caught, shared: Shared) -> None:
     fit.plan = fit.estimator._plan(X, y, **{**known, **params}, shared=shared)
 
 
-def _attempt(job: Job, fit: _Fit, action: Any) -> None:
+def _attempt(job: Job, fit: Fit, action: Callable[[], Any]) -> None:
     """Run a part of a fit, take its time, and keep how it failed."""
     start = time.perf_counter()
     try:
@@ -209,9 +201,9 @@ def _attempt(job: Job, fit: _Fit, action: Any) -> None:
     fit.seconds += time.perf_counter() - start
 
 
-def _stacks(fits: Sequence[_Fit], max_members: int | str) -> list[list[_Fit]]:
+def _stacks(fits: Sequence[Fit], max_members: int | str) -> list[list[Fit]]:
     """Return fits that train at once, no more than fit into memory."""
-    groups: list[list[_Fit]] = []
+    groups: list[list[Fit]] = []
     for fit in fits:
         if fit.plan is None:
             continue
@@ -230,7 +222,7 @@ def _stacks(fits: Sequence[_Fit], max_members: int | str) -> list[list[_Fit]]:
     return stacks
 
 
-def _train(job: Job, stack: Sequence[_Fit]) -> None:
+def _train(job: Job, stack: Sequence[Fit]) -> None:
     """Train a stack; where that fails as a whole, one after the other, so that one fails alone."""
     start = time.perf_counter()
     plans = [fit.plan for fit in stack if fit.plan is not None]
@@ -247,28 +239,6 @@ def _train(job: Job, stack: Sequence[_Fit]) -> None:
     seconds = (time.perf_counter() - start) / len(stack)
     for fit, plan, outcome in zip(stack, plans, outcomes, strict=True):
         fit.seconds += seconds
-        describe = not job.scores_predictions
+        describe = job.look.explains
         _attempt(job, fit, partial(fit.estimator._conclude, plan, outcome, describe=describe))
         fit.plan = None  # the memory of its rows
-
-
-def _result(job: Job, fit: _Fit) -> Result:
-    """Score a fit; the same entries as scikit-learn's."""
-    X, y = safe_split(fit.model, job.X, job.y, fit.split.test, fit.split.train)
-    result: Result = {"fit_error": fit.error, "fit_time": fit.seconds}
-    result["n_test_samples"] = count_rows(X)
-    start = time.perf_counter()
-    result["test_scores"] = _scores(job, fit, X, y, fit.split.test)
-    result["score_time"] = time.perf_counter() - start
-    if job.return_train_score:
-        X, y = safe_split(fit.model, job.X, job.y, fit.split.train)
-        result["train_scores"] = _scores(job, fit, X, y, fit.split.train)
-    return result
-
-
-def _scores(job: Job, fit: _Fit, X: Any, y: Any, rows: NDArray[np.intp]) -> Any:
-    if fit.error is not None:
-        names = getattr(job.scorer, "_scorers", None)  # of several metrics
-        return job.error_score if names is None else dict.fromkeys(names, job.error_score)
-    params = check_method_params(job.X, params=dict(job.score_params), indices=rows)
-    return score(fit.model, X, y, job.scorer, params, job.error_score)

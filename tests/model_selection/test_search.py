@@ -34,8 +34,11 @@ from sklearn_mmfuse import (
     SMURFClassifier,
 )
 from sklearn_mmfuse.estimators import _fitting, _together
-from sklearn_mmfuse.model_selection import MultimodalSearchCV, _search
+from sklearn_mmfuse.estimators._stacks import worth_training_at_once
+from sklearn_mmfuse.model_selection import MultimodalSearchCV
+from sklearn_mmfuse.model_selection._calls import cut
 from sklearn_mmfuse.model_selection._threads import fair_threads
+from sklearn_mmfuse.model_selection._units import Candidate, Split
 from sklearn_mmfuse.preprocessing import ModalityColumnTransformer
 
 N = 100
@@ -407,10 +410,10 @@ def test_every_backend_gives_the_same(backend):
 @pytest.mark.parametrize("n_candidates", [1, 3, 25])
 @pytest.mark.parametrize("n_splits", [1, 5])
 def test_work_is_cut_without_loss(max_members, n_candidates, n_splits):
-    search = MultimodalSearchCV(model(), GRID, max_members=max_members)
-    group = [_search.Candidate(i, {}) for i in range(n_candidates)]
-    splits = [_search.Split(i, np.arange(1), np.arange(1)) for i in range(n_splits)]
-    parts = list(search._parts(group, splits, search._at_once(model())))
+    most = worth_training_at_once("cpu") if max_members == "auto" else max_members
+    group = [Candidate(i, {}) for i in range(n_candidates)]
+    splits = Split.numbered([(np.arange(1), np.arange(1))] * n_splits)
+    parts = list(cut(group, splits, most))
     tasks = [(c.number, s.number) for part, some in parts for c in part for s in some]
     assert sorted(tasks) == [(c, s) for c in range(n_candidates) for s in range(n_splits)]
     sizes = [len(part) * len(some) for part, some in parts]
